@@ -1,0 +1,13 @@
+"""Strict by configuration: two CPU devices, warnings as errors, no silent promotion in our own functions."""
+
+import jax
+import pytest
+
+jax.config.update("jax_num_cpu_devices", 2)
+
+
+@pytest.fixture
+def strict():
+    """Strict dtype promotion and raising rank promotion, for tests of our own elementwise functions."""
+    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
+        yield
