@@ -1,0 +1,117 @@
+"""`ensemble` is `jax.vmap` with the mapped axis last: the same numbers for anything that can be mapped."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+import optax.contrib
+import pytest
+from jax import lax
+
+from jaxnn.ensemble import ensemble
+
+N = 5
+
+
+def normal(*shape, seed=0):
+    return jax.random.normal(jax.random.key(seed), shape)
+
+
+def carried(steps):
+    """A scan whose second carry starts unmapped and becomes mapped, with consts, xs, stacked and passed-on outputs."""
+
+    def f(w, x):
+        def body(carry, row):
+            a, b, count = carry
+            return (jnp.tanh(a * w), b + a.sum(), count + 1), (a[0], row, count)
+
+        return lax.scan(body, (w + x, 0.0, 0), jnp.arange(steps, dtype=jnp.float32))
+
+    return f
+
+
+FUNCTIONS = {
+    "elementwise": lambda w, x: jnp.where(w > 0, jnp.exp(w) * x, jnp.clip(w, -0.5, 0.3)),
+    "short product, one side shared": lambda w, x: x.T[:, :3] @ w,
+    "short product": lambda w, x: w.T @ w,
+    "long product, left mapped": lambda w, x: jnp.tile(w, (20, 1)).T @ jnp.tile(x, (20, 1)),
+    "long product, right mapped": lambda w, x: jnp.tile(x, (20, 1)).T @ jnp.tile(w, (20, 1)),
+    "long product, both mapped": lambda w, x: jnp.tile(w, (20, 1)).T @ jnp.tile(w, (20, 1)),
+    "batched product": lambda w, x: jnp.einsum("bij,bjk->bik", jnp.stack([w, x]), jnp.stack([x.T, w.T])),
+    "contracting two axes": lambda w, x: jnp.tensordot(w, x, 2),
+    "empty contraction": lambda w, x: w[:, :0] @ x[:0],
+    "reductions": lambda w, x: (w.sum(), w.sum(0), w.max(1), w.mean(), jnp.argmax(w, 1), jnp.cumsum(w, 1), w.prod()),
+    "long sum": lambda w, x: jnp.tile(w, (20, 1)).sum(0),
+    "shapes": lambda w, x: (w.T, w.reshape(-1), w[1:, ::2], jnp.pad(w, 1), jnp.concatenate([w, x]), w[None]),
+    "gather and sort": lambda w, x: (
+        jnp.sort(w, 1),
+        jnp.take_along_axis(w, jnp.argsort(w, 1), 1),
+        w[jnp.array([0, 2])],
+    ),
+    "scalar of each network": lambda w, x: jnp.where(w.sum() > 0, x, w) * w[0, 0],
+    "unmapped output": lambda w, x: (x, x.sum(), 1.0),
+    "custom derivatives": lambda w, x: jax.grad(lambda v: jax.nn.relu(v).sum() + jax.nn.logsumexp(v))(w),
+    "control flow": lambda w, x: lax.cond(w.sum() > 0, jnp.sin, jnp.cos, w),
+    "while": lambda w, x: lax.while_loop(lambda v: v.sum() < 5, lambda v: jnp.abs(v) + 0.1, w),
+    "scan": carried(4),
+    "checkpoint": lambda w, x: jax.grad(lambda v: jax.checkpoint(jnp.sin)(v).sum())(w),
+    "hessian": lambda w, x: jax.hessian(lambda v: jnp.tanh(x.T[:, :3] @ v).sum())(w),
+    "linear algebra": lambda w, x: jnp.linalg.inv(w @ w.T + 5 * jnp.eye(3)),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_equals_vmap(name):
+    f, w, x = FUNCTIONS[name], normal(3, 4, N), normal(3, 4, seed=1)
+    fast = jax.jit(ensemble(f, (-1, None)))(w, x)
+    reference = jax.vmap(f, (-1, None), out_axes=-1)(w, x)
+    chex.assert_trees_all_equal_shapes_and_dtypes(fast, reference)
+    chex.assert_trees_all_close(fast, reference, atol=2e-6, rtol=2e-6)
+
+
+def test_the_comparison_can_fail():
+    """Mapping the wrong axis gives other numbers, of the same shape."""
+    w, x = normal(3, 3, 3), normal(3, 3, seed=1)
+    f = FUNCTIONS["short product"]
+    with pytest.raises(AssertionError):
+        chex.assert_trees_all_close(ensemble(f, (-1, None))(w, x), jax.vmap(f, (0, None), out_axes=-1)(w, x), atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    "optimizer", [optax.adam, optax.lamb, optax.sgd, optax.adafactor, optax.contrib.muon, optax.lion]
+)
+def test_any_optimizer_is_mapped_rightly(optimizer):
+    """Also those whose update mixes the entries of an array (norms, factors, Newton-Schulz): networks stay apart."""
+
+    def train(w, x, rate):
+        def step(carry, _):
+            v, state = carry
+            gradient = jax.grad(lambda v: jnp.sum((x @ v - 1) ** 2))(v)
+            updates, state = optimizer(rate).update(gradient, state, v)
+            return (optax.apply_updates(v, updates), state), None
+
+        return lax.scan(step, (w, optimizer(rate).init(w)), None, length=3)[0][0]
+
+    w, x, rates = normal(3, 4, N), normal(6, 3, seed=1), jnp.linspace(0.01, 0.1, N)
+    fast = jax.jit(ensemble(train, (-1, None, -1)))(w, x, rates)
+    alone = jnp.stack([train(w[..., i], x, rates[i]) for i in range(N)], axis=-1)
+    chex.assert_trees_all_close(fast, alone, atol=1e-5)
+
+
+def test_keys_are_mapped():
+    keys = jax.random.split(jax.random.key(0), N)
+    fast = ensemble(lambda key: jax.random.normal(key, (2, 3)), (-1,))(keys)
+    chex.assert_trees_all_equal(fast, jax.vmap(lambda key: jax.random.normal(key, (2, 3)), out_axes=-1)(keys))
+
+
+def test_one_trace_for_any_number_of_calls():
+    f = jax.jit(ensemble(chex.assert_max_traces(lambda w: jnp.tanh(w), 1), (-1,)))
+    f(normal(3, N))
+    f(normal(3, N, seed=1))
+
+
+def test_disagreeing_sizes_raise():
+    with pytest.raises(ValueError, match=r"\[5, 6\]"):
+        ensemble(lambda a, b: a + b, (-1, -1))(normal(2, 5), normal(2, 6))
+    with pytest.raises(ValueError, match="at least one argument"):
+        ensemble(lambda a: a, (None,))(normal(2, 5))
