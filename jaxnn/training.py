@@ -1,0 +1,327 @@
+"""A training run as one pure function: loss -> `jax.grad` -> optax -> `lax.scan`. It knows no model."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+
+
+class Network(NamedTuple):
+    """Two pure functions that make anything a network: a Flax or Equinox module, or a few lines of jnp.
+
+    `init(key) -> params`, a pytree of arrays; `apply(params, x) -> scores`, x (..., features), scores (..., classes).
+    An `apply` that draws random numbers takes them from an optional argument `key` and has its expectation without one.
+    """
+
+    init: Callable
+    apply: Callable
+
+
+class History(NamedTuple):
+    """What was measured at each evaluation, the first one before any step; arrays of shape (evaluations,)."""
+
+    step: jax.Array
+    loss: jax.Array
+    metric: jax.Array
+    validation_loss: jax.Array
+    validation_metric: jax.Array
+
+
+class Run(NamedTuple):
+    """The result of one training run; every leaf is an array, so a run can be mapped."""
+
+    params: Any  # after the last step; of a diverged run, at its last finite evaluation
+    best_params: Any  # at the best evaluation of the metric on the validation rows
+    history: History
+    best_step: jax.Array  # () int32
+    last_step: jax.Array  # () int32, where training stopped: all steps, or fewer by patience or divergence
+    target_step: jax.Array  # () int32, the first evaluation that reached the target; `last_step` where none did
+    reached: jax.Array  # () bool; False censors target_step
+    diverged: jax.Array  # () bool, the loss or the metric became infinite or NaN
+
+
+def train_step(network, loss: Callable, optimizer, params, state, x, y, key=None):
+    """One step of gradient descent: (params, state) -> (params − update(∇L), state).
+
+    Args:
+      network: anything with `apply(params, x) -> scores`.
+      loss: (scores, labels) -> losses of shape (rows,), or their mean.
+      optimizer: an optax gradient transformation.
+      params: the network's parameters.
+      state: the optimizer's state.
+      x: (rows, features).
+      y: (rows,) labels.
+      key: for networks that draw random numbers.
+
+    Returns:
+      The new params, the new state, and the loss before the step, a scalar.
+
+    >>> network = Network(lambda key: jnp.zeros((2, 3)), lambda w, x: x @ w)
+    >>> sgd = optax.sgd(0.1)
+    >>> w = network.init(None)
+    >>> loss = optax.losses.softmax_cross_entropy_with_integer_labels
+    >>> w, state, L = train_step(network, loss, sgd, w, sgd.init(w), jnp.ones((1, 2)), jnp.array([1]))
+    >>> print(f"{L:.4f}", w[0].round(4))
+    1.0986 [-0.0333  0.0667 -0.0333]
+    """
+    apply = network.apply if key is None else partial(network.apply, key=key)
+    value, gradient = jax.value_and_grad(lambda p: jnp.mean(loss(apply(p, x), y)))(params)
+    updates, state = optimizer.update(gradient, state, params)
+    return optax.apply_updates(params, updates), state, value
+
+
+def fit(
+    key,
+    network,
+    train,
+    make_optimizer: Callable,
+    scalars: Mapping[str, Any],
+    *,
+    loss: Callable,
+    epochs: int,
+    batch_size: int | None = None,
+    evaluate_every: int = 1,
+    validation=None,
+    metric: Callable | None = None,
+    greater_is_better: bool = True,
+    target: float | None = None,
+    patience: int | None = None,
+) -> Run:
+    """Train one network: θ ← θ − update(∇L(θ)), for a number of epochs.
+
+    A pure function, compiled once for each set of static arguments; call it plainly, or inside `jax.jit`, `jax.vmap` or
+    `ensemble`. Traced, so free to change without compiling again and free to be mapped: `key`, the rows of `train` and
+    `validation`, every value of `scalars`, and `target`. Static: everything else, and the shapes.
+
+    The parameters are drawn from `fold_in(key, 0)`, the order of the rows from `fold_in(key, 1)`, random numbers inside
+    the network from `fold_in(key, 2)`: the order is the same for every network, and shared where the key is not mapped.
+
+    Args:
+      key: a JAX random key.
+      network: `init(key)` and `apply(params, x)`; if it has `check(x, y)`, that is called on concrete rows first.
+      train: (x, y) with x (rows, features) and y (rows,).
+      make_optimizer: called as `make_optimizer(**scalars)` inside the trace; any optax factory.
+      scalars: the optimizer's numbers by name, such as {"learning_rate": 0.01}.
+      loss: (scores, labels) -> losses of shape (rows,), or their (weighted) mean; what is minimised.
+      epochs: passes over the training rows; a multiple of `evaluate_every`.
+      batch_size: rows per step; None for all of them, one step per epoch. What does not fill a batch waits for the
+        next epoch's shuffle.
+      evaluate_every: epochs between two evaluations of loss and metric. Divergence, patience and target act there.
+      validation: (x, y); the training rows where None.
+      metric: (scores, labels) -> scalar; what is reported. The loss where None, and then smaller is better.
+      greater_is_better: the direction of the metric.
+      target: the value of the validation metric to reach.
+      patience: stop after this many evaluations without a better validation metric.
+
+    Returns:
+      A `Run`.
+
+    Raises:
+      ValueError: NaN or infinite rows, zero epochs, a batch larger than the rows, a negative scalar, ...
+
+    >>> from jaxnn import mlp, truth_table
+    >>> network = mlp((2, 8, 1), activation="tanh")
+    >>> run = fit(jax.random.key(0), network, truth_table("xor"), optax.adam, {"learning_rate": 0.1},
+    ...           loss=network.loss, epochs=100, evaluate_every=100)
+    >>> bool(run.history.loss[-1] < 0.1)
+    True
+    """
+    _check(
+        network,
+        train,
+        train if validation is None else validation,
+        scalars,
+        epochs,
+        batch_size,
+        evaluate_every,
+        patience,
+    )
+    if metric is None:
+        metric, greater_is_better = _mean(loss), False
+    static = _Static(
+        network, make_optimizer, loss, metric, greater_is_better, epochs, batch_size, evaluate_every, patience
+    )
+    reach = jnp.inf if greater_is_better else -jnp.inf
+    scalars = {name: jnp.asarray(value) for name, value in scalars.items()}
+    target = jnp.asarray(reach if target is None else target, jnp.float32)
+    return _fit(static, key, tuple(train), validation and tuple(validation), scalars, target)
+
+
+class _Static(NamedTuple):
+    network: Any
+    make_optimizer: Callable
+    loss: Callable
+    metric: Callable
+    greater_is_better: bool
+    epochs: int
+    batch_size: int | None
+    evaluate_every: int
+    patience: int | None
+
+
+class _Progress(NamedTuple):
+    """The state of a run between two evaluations."""
+
+    params: Any
+    state: Any
+    record: History  # one evaluation
+    best_params: Any
+    best: jax.Array
+    best_step: jax.Array
+    target_step: jax.Array
+    reached: jax.Array
+    diverged: jax.Array
+    stale: jax.Array  # evaluations since the best one
+    running: jax.Array
+
+
+@partial(jax.jit, static_argnums=0)
+def _fit(static: _Static, key, train, validation, scalars, target) -> Run:
+    network, loss = static.network, static.loss
+    optimizer = static.make_optimizer(**scalars)
+    sign = 1 if static.greater_is_better else -1
+    draws = "key" in inspect.signature(network.apply).parameters
+    x, y = train
+    rows = len(x)
+    steps = static.evaluate_every * (1 if static.batch_size is None else rows // static.batch_size)
+
+    def evaluate(params, step):
+        def measured(rows):
+            scores = network.apply(params, rows[0])
+            return jnp.mean(loss(scores, rows[1])), static.metric(scores, rows[1])
+
+        on_train = measured(train)
+        on_validation = on_train if validation is None else measured(validation)
+        return History(step, *on_train, *on_validation)
+
+    def body(progress, xs):
+        params, state = progress
+        step, batch = xs
+        key_step = jax.random.fold_in(jax.random.fold_in(key, 2), step) if draws else None
+        rows = (x, y) if batch is None else (x[batch], y[batch])
+        params, state, _ = train_step(network, loss, optimizer, params, state, *rows, key=key_step)
+        return (params, state), None
+
+    def until_evaluation(progress: _Progress, xs):
+        (params, state), _ = lax.scan(body, (progress.params, progress.state), xs)
+        record = evaluate(params, xs[0][-1] + 1)
+        finite = jnp.all(jnp.isfinite(jnp.stack(record[1:])))
+        diverged = progress.diverged | (progress.running & ~finite)
+        keep = progress.running & finite
+        params, state, record = _where(
+            keep, (params, state, record), (progress.params, progress.state, progress.record)
+        )
+        value = sign * record.validation_metric
+        better = keep & (value > progress.best)
+        reached = progress.reached | (keep & (value >= sign * target))
+        stale = jnp.where(better, 0, progress.stale + keep)
+        running = keep if static.patience is None else keep & (stale < static.patience)
+        new = _Progress(
+            params,
+            state,
+            record,
+            _where(better, params, progress.best_params),
+            jnp.where(better, value, progress.best),
+            jnp.where(better, record.step, progress.best_step),
+            jnp.where(progress.reached, progress.target_step, record.step),
+            reached,
+            diverged,
+            stale,
+            running,
+        )
+        return new, record
+
+    params = network.init(jax.random.fold_in(key, 0))
+    record = evaluate(params, jnp.int32(0))
+    value = sign * record.validation_metric
+    start = _Progress(
+        params,
+        optimizer.init(params),
+        record,
+        params,
+        value,
+        record.step,
+        record.step,
+        value >= sign * target,
+        jnp.zeros_like(value, bool),
+        jnp.zeros_like(record.step),
+        jnp.ones_like(value, bool),
+    )
+    evaluations = static.epochs // static.evaluate_every
+    order = _order(jax.random.fold_in(key, 1), rows, static.epochs, static.batch_size)
+    xs = (jnp.arange(evaluations * steps, dtype=jnp.int32), order)
+    end, records = lax.scan(until_evaluation, start, jax.tree.map(lambda a: a.reshape(-1, steps, *a.shape[1:]), xs))
+    history = jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest]), record, records)
+    return Run(
+        end.params,
+        end.best_params,
+        history,
+        end.best_step,
+        end.record.step,
+        end.target_step,
+        end.reached,
+        end.diverged,
+    )
+
+
+def _order(key, rows, epochs, batch_size):
+    """Row numbers of every step, (steps, batch_size); drawn outside the loop because a permutation is a sort."""
+    if batch_size is None:
+        return None
+    keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(epochs))
+    orders = jax.vmap(lambda k: jax.random.permutation(k, rows))(keys)
+    return orders[:, : rows - rows % batch_size].reshape(-1, batch_size)
+
+
+def _where(condition, new, old):
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)
+
+
+class _mean(NamedTuple):  # a loss as a metric; equal losses make equal metrics, so nothing is compiled twice
+    loss: Callable
+
+    def __call__(self, scores, labels):
+        return jnp.mean(self.loss(scores, labels))
+
+
+def _check(network, train, validation, scalars, epochs, batch_size, evaluate_every, patience):
+    """What can be said before anything is compiled; traced values cannot be looked at."""
+    for name, rows in {"train": train, "validation": validation}.items():
+        x, y = rows
+        if np.ndim(x) < 2 or len(x) != len(y) or len(x) == 0:
+            raise ValueError(
+                f"{name}: x has shape {np.shape(x)} and y has shape {np.shape(y)}; expected x (rows, features) and y "
+                "(rows,) with one label for each of at least one row."
+            )
+        if not isinstance(x, jax.core.Tracer) and not np.all(np.isfinite(x)):
+            row = int(np.argwhere(~np.isfinite(x))[0][0])
+            raise ValueError(
+                f"{name}: row {row} of x holds NaN or infinity; expected finite numbers: drop or impute it."
+            )
+        if hasattr(network, "check") and not any(isinstance(a, jax.core.Tracer) for a in (x, y)):
+            network.check(x, y)
+    for name, value in {
+        "epochs": epochs,
+        "evaluate_every": evaluate_every,
+        "batch_size": batch_size,
+        "patience": patience,
+    }.items():
+        if value is not None and value < 1:
+            raise ValueError(f"{name}={value}; expected a whole number of at least 1.")
+    if epochs % evaluate_every:
+        raise ValueError(
+            f"epochs={epochs} is no multiple of evaluate_every={evaluate_every}; choose one that divides it."
+        )
+    if batch_size is not None and batch_size > len(train[0]):
+        raise ValueError(
+            f"batch_size={batch_size}, but there are {len(train[0])} training rows; pass None for all rows."
+        )
+    for name, value in scalars.items():
+        if not isinstance(value, jax.core.Tracer) and not np.all(np.asarray(value) >= 0):
+            raise ValueError(f"{name}={value}; expected a number of at least 0, as in {{{name!r}: 0.01}}.")
