@@ -105,7 +105,7 @@ def fit(
     Args:
       key: a JAX random key.
       network: `init(key)` and `apply(params, x)`; if it has `check(x, y)`, that is called on concrete rows first.
-      train: (x, y) with x (rows, features) and y (rows,).
+      train: (x, y) with x (rows, features) and y (rows,), or a `Dataset`, which starts with these two.
       make_optimizer: called as `make_optimizer(**scalars)` inside the trace; any optax factory.
       scalars: the optimizer's numbers by name, such as {"learning_rate": 0.01}.
       loss: (scores, labels) -> losses of shape (rows,), or their (weighted) mean; what is minimised.
@@ -125,9 +125,9 @@ def fit(
     Raises:
       ValueError: NaN or infinite rows, zero epochs, a batch larger than the rows, a negative scalar, ...
 
-    >>> from jaxnn import mlp, truth_table
+    >>> from jaxnn import mlp, xor
     >>> network = mlp((2, 8, 1), activation="tanh")
-    >>> run = fit(jax.random.key(0), network, truth_table("xor"), optax.adam, {"learning_rate": 0.1},
+    >>> run = fit(jax.random.key(0), network, xor(), optax.adam, {"learning_rate": 0.1},
     ...           loss=network.loss, epochs=100, evaluate_every=100)
     >>> bool(run.history.loss[-1] < 0.1)
     True
@@ -150,7 +150,7 @@ def fit(
     reach = jnp.inf if greater_is_better else -jnp.inf
     scalars = {name: jnp.asarray(value) for name, value in scalars.items()}
     target = jnp.asarray(reach if target is None else target, jnp.float32)
-    return _fit(static, key, tuple(train), validation and tuple(validation), scalars, target)
+    return _fit(static, key, tuple(train[:2]), validation and tuple(validation[:2]), scalars, target)
 
 
 class _Static(NamedTuple):
@@ -293,7 +293,7 @@ class _mean(NamedTuple):  # a loss as a metric; equal losses make equal metrics,
 def _check(network, train, validation, scalars, epochs, batch_size, evaluate_every, patience):
     """What can be said before anything is compiled; traced values cannot be looked at."""
     for name, rows in {"train": train, "validation": validation}.items():
-        x, y = rows
+        x, y = rows[:2]
         if np.ndim(x) < 2 or len(x) != len(y) or len(x) == 0:
             raise ValueError(
                 f"{name}: x has shape {np.shape(x)} and y has shape {np.shape(y)}; expected x (rows, features) and y "

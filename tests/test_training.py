@@ -1,0 +1,216 @@
+"""`fit` as a pure function: what it computes, what it records, what it refuses, and how often it compiles."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxnn.ensemble import ensemble
+from jaxnn.training import Network, fit, train_step
+
+LOSS = optax.losses.softmax_cross_entropy_with_integer_labels
+X = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.float32)
+XOR, OR = np.array([0, 1, 1, 0]), np.array([0, 1, 1, 1])
+
+
+def accuracy(scores, labels):
+    return jnp.mean((jnp.argmax(scores, -1) == labels).astype(jnp.float32))
+
+
+def init(key):
+    one, two = jax.random.split(key)
+    return {"W1": jax.random.normal(one, (2, 8)), "b1": jnp.zeros(8), "W2": jax.random.normal(two, (8, 2)) / 3}
+
+
+def apply(p, x):
+    return jnp.tanh(x @ p["W1"] + p["b1"]) @ p["W2"]
+
+
+NETWORK = Network(init, apply)
+ADAM = {"learning_rate": 0.05}
+
+
+def test_equals_a_plain_loop():
+    """Minibatches in the documented order, Adam, one Python loop: the same parameters."""
+    key = jax.random.key(3)
+    x, y = jax.random.normal(jax.random.key(1), (10, 2)), jnp.arange(10) % 2
+    run = fit(key, NETWORK, (x, y), optax.adam, ADAM, loss=LOSS, epochs=3, batch_size=4)
+    params, adam = init(jax.random.fold_in(key, 0)), optax.adam(0.05)
+    state = adam.init(params)
+    for epoch in range(3):
+        order = jax.random.permutation(jax.random.fold_in(jax.random.fold_in(key, 1), epoch), 10)
+        for rows in (order[:4], order[4:8]):
+            gradient = jax.grad(lambda p, r: jnp.mean(LOSS(apply(p, x[r]), y[r])))(params, rows)
+            updates, state = adam.update(gradient, state)
+            params = optax.apply_updates(params, updates)
+    chex.assert_trees_all_close(run.params, params, atol=1e-6)
+    assert run.history.step.tolist() == [0, 2, 4, 6]
+    np.testing.assert_allclose(run.history.loss[-1], jnp.mean(LOSS(apply(params, x), y)), rtol=1e-5)
+
+
+def test_train_step_lowers_the_loss_and_keeps_the_structure():
+    params, sgd = init(jax.random.key(0)), optax.sgd(0.1)
+    step = jax.jit(lambda p, s: train_step(NETWORK, LOSS, sgd, p, s, X, XOR))
+    after, state, before = step(params, sgd.init(params))
+    chex.assert_trees_all_equal_shapes_and_dtypes(after, params)
+    assert step(after, state)[2] < before
+
+
+def least_probability(scores, labels):
+    """Of the true class, over the rows: at the optimum of a linear network every sign is a matter of rounding."""
+    return jnp.exp(-jnp.max(LOSS(scores, labels)))
+
+
+def test_xor_is_learned_and_a_linear_network_cannot():
+    """The negative control has the same data, optimizer and steps, and no nonlinearity."""
+    solved, stuck = (
+        fit(jax.random.key(0), n, (X, XOR), optax.adam, ADAM, loss=LOSS, metric=least_probability, epochs=300)
+        for n in (NETWORK, Network(init, lambda p, x: (x @ p["W1"] + p["b1"]) @ p["W2"]))
+    )
+    assert solved.history.metric[-1] > 0.6
+    assert stuck.history.metric.max() <= 0.5 + 1e-5
+    assert stuck.history.loss[-1] == pytest.approx(np.log(2), abs=1e-3)
+
+
+def runs_of(mapper, seeds, rates, **more):
+    def one(key, rate):
+        return fit(
+            key, NETWORK, (X, XOR), optax.adam, {"learning_rate": rate}, loss=LOSS, metric=accuracy, epochs=50, **more
+        )
+
+    keys = jax.vmap(jax.random.key)(jnp.arange(seeds))
+    return jax.jit(mapper(one))(keys, jnp.linspace(0.01, 0.1, rates))
+
+
+def test_ensemble_equals_vmap_equals_alone():
+    fast = runs_of(lambda f: ensemble(f, (-1, -1)), 4, 4)
+    reference = runs_of(lambda f: jax.vmap(f, out_axes=-1), 4, 4)
+    chex.assert_trees_all_close(fast, reference, atol=1e-5)
+    alone = fit(
+        jax.random.key(2), NETWORK, (X, XOR), optax.adam, {"learning_rate": jnp.linspace(0.01, 0.1, 4)[2]},
+        loss=LOSS, metric=accuracy, epochs=50,
+    )  # fmt: skip
+    chex.assert_trees_all_close(jax.tree.map(lambda a: a[..., 2], fast), alone, atol=1e-5)
+
+
+def test_a_new_learning_rate_does_not_recompile():
+    traces = []
+
+    def counted(p, x):
+        traces.append(1)
+        return apply(p, x)
+
+    network = Network(init, counted)
+
+    def traced(rate, epochs):
+        before = len(traces)
+        fit(jax.random.key(0), network, (X, XOR), optax.adam, {"learning_rate": rate}, loss=LOSS, epochs=epochs)
+        return len(traces) - before
+
+    assert traced(0.1, 5) > 0
+    assert traced(0.2, 5) == traced(0.3, 5) == 0
+    assert traced(0.3, 6) > 0  # the count does see a compilation
+
+
+def test_same_key_same_run_and_another_key_another():
+    a, b, c = (
+        fit(jax.random.key(k), NETWORK, (X, XOR), optax.adam, ADAM, loss=LOSS, epochs=20, batch_size=2)
+        for k in (1, 1, 2)
+    )
+    chex.assert_trees_all_equal(a, b)
+    assert not np.allclose(a.history.loss, c.history.loss)
+
+
+def least_squares(rate):
+    """Divergent where the rate is above 2 / the largest eigenvalue of XᵀX/2."""
+    network = Network(lambda key: jnp.ones((2, 1)), lambda p, x: x @ p)
+    return fit(
+        jax.random.key(0), network, (X, OR), optax.sgd, {"learning_rate": rate},
+        loss=lambda scores, labels: (scores[:, 0] - labels) ** 2, epochs=30,
+    )  # fmt: skip
+
+
+def test_divergence_is_marked_and_contained():
+    """NaN and infinity never reach the parameters or the history."""
+    run, healthy = least_squares(1e9), least_squares(0.1)
+    assert run.diverged
+    assert run.last_step < 30
+    assert jax.tree.all(jax.tree.map(lambda a: bool(jnp.all(jnp.isfinite(a))), run))
+    assert not healthy.diverged
+    assert healthy.last_step == 30
+
+
+def test_a_diverged_run_leaves_its_neighbours_alone():
+    both = jax.jit(ensemble(least_squares, (-1,)))(jnp.array([1e9, 0.01]))
+    assert both.diverged.tolist() == [True, False]
+    chex.assert_trees_all_close(jax.tree.map(lambda a: a[..., 1], both), least_squares(0.01), atol=1e-6)
+
+
+def test_patience_stops_and_the_best_parameters_are_kept():
+    run = fit(
+        jax.random.key(0), NETWORK, (X, XOR), optax.sgd, {"learning_rate": 0.0}, loss=LOSS, epochs=40, evaluate_every=2,
+        patience=3,
+    )  # fmt: skip
+    assert (run.best_step, run.last_step) == (0, 6)
+    chex.assert_trees_all_close(run.best_params, init(jax.random.fold_in(jax.random.key(0), 0)), atol=1e-6)
+    assert run.history.step.tolist()[-1] == 6
+
+
+def test_best_is_the_best_of_the_validation_history():
+    x, y = jax.random.normal(jax.random.key(1), (20, 2)), np.arange(20) % 2
+    run = fit(
+        jax.random.key(0), NETWORK, (x[:10], y[:10]), optax.adam, {"learning_rate": 0.3}, loss=LOSS, epochs=60,
+        validation=(x[10:], y[10:]),
+    )  # fmt: skip
+    history = run.history
+    best = int(jnp.argmin(history.validation_loss))
+    assert run.best_step == history.step[best] < 60
+    np.testing.assert_allclose(
+        jnp.mean(LOSS(apply(run.best_params, x[10:]), y[10:])), history.validation_loss[best], rtol=1e-5
+    )
+
+
+def test_the_target_is_a_censored_time():
+    common = {"loss": LOSS, "metric": accuracy, "epochs": 300, "evaluate_every": 10}
+    run = fit(jax.random.key(0), NETWORK, (X, XOR), optax.adam, ADAM, target=1.0, **common)
+    first = int(np.argmax(np.asarray(run.history.metric) >= 1.0))
+    assert run.reached
+    assert run.target_step == run.history.step[first] < 300
+    never = fit(jax.random.key(0), NETWORK, (X, XOR), optax.adam, ADAM, target=1.5, **common)
+    assert not never.reached
+    assert never.target_step == 300
+
+
+def test_random_networks_get_a_new_key_each_step_and_none_in_evaluation():
+    def dropout(p, x, key=None):
+        keep = 1.0 if key is None else jax.random.bernoulli(key, 0.5, x.shape) * 2.0
+        return (x * keep) @ p
+
+    network = Network(lambda key: jnp.zeros((2, 2)), dropout)
+    run = fit(jax.random.key(0), network, (X, OR), optax.sgd, {"learning_rate": 1.0}, loss=LOSS, epochs=5)
+    still = Network(network.init, lambda p, x: dropout(p, x))
+    same = fit(jax.random.key(0), still, (X, OR), optax.sgd, {"learning_rate": 1.0}, loss=LOSS, epochs=5)
+    assert not np.allclose(run.params, same.params)
+    np.testing.assert_allclose(run.history.loss[-1], jnp.mean(LOSS(X @ run.params, OR)), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"train": (np.full_like(X, np.nan), XOR)}, "row 0 of x holds NaN"),
+        ({"train": (X[:3], XOR)}, r"\(3, 2\) and y has shape \(4,\)"),
+        ({"train": (X[:0], XOR[:0])}, "at least one row"),
+        ({"epochs": 0}, "epochs=0"),
+        ({"epochs": 5, "evaluate_every": 2}, "no multiple"),
+        ({"batch_size": 5}, "batch_size=5"),
+        ({"scalars": {"learning_rate": -0.1}}, "learning_rate=-0.1"),
+        ({"scalars": {"learning_rate": float("nan")}}, "learning_rate=nan"),
+        ({"patience": 0}, "patience=0"),
+    ],
+)
+def test_bad_input_is_refused_with_the_cure(change, message):
+    arguments = {"train": (X, XOR), "scalars": ADAM, "epochs": 4} | change
+    with pytest.raises(ValueError, match=message):
+        fit(jax.random.key(0), NETWORK, make_optimizer=optax.adam, loss=LOSS, **arguments)
