@@ -36,7 +36,28 @@ class Head:
     sparse: bool = False  # probabilities may be exactly zero
 
 
+def _stated(value, slope):
+    """A loss with its derivative by the scores stated: exact at ties and far out, and cheaper than derived."""
+
+    @jax.custom_jvp
+    def loss(scores, truth):
+        return value(scores, truth)
+
+    @loss.defjvp
+    def jvp(primals, tangents):
+        return loss(*primals), jnp.sum(slope(*primals) * tangents[0], axis=-1)
+
+    return loss
+
+
 # Softmax of the scores, each transformed first: p = softmax(g(z)), ∂L/∂z = (p − e_y) g′(z).
+
+
+# Not optax's version for integer labels: that one gathers, which neither fuses nor vectorizes over networks.
+_cross_entropy = _stated(
+    optax.losses.softmax_cross_entropy,
+    lambda scores, targets: jax.nn.softmax(scores, axis=-1) - targets,
+)
 
 
 def _softmax_of(transform: Callable[[jax.Array], jax.Array], name: str, formula: str, source: str, **facts) -> Head:
@@ -44,14 +65,13 @@ def _softmax_of(transform: Callable[[jax.Array], jax.Array], name: str, formula:
         return jax.nn.softmax(transform(scores), axis=-1)
 
     def loss(scores, labels):
-        # Not the version for integer labels: that one gathers, which neither fuses nor vectorizes over networks.
-        return optax.losses.softmax_cross_entropy(transform(scores), one_hot(labels, scores))
+        return _cross_entropy(transform(scores), one_hot(labels, scores))
 
     return Head(name, probabilities, loss, formula, "−log p_y", source, **facts)
 
 
 @cache
-def temperature(value: float = 2.0) -> Head:
+def temperature(value: float, /) -> Head:
     """Softmax of the scores divided by a temperature: p = softmax(z / T), L = −log p_y, ∂L/∂z = (p − e_y) / T.
 
     Args: value, T > 0; above 1 the probabilities are more alike. Source: Hinton, Vinyals & Dean 2015; Guo et al. 2017.
@@ -110,13 +130,14 @@ def _sides(scores):
 
 
 def _sigmoid_loss(scores, labels):
-    # softplus, one exponential, where optax's sigmoid_binary_cross_entropy takes two and weighs them.
-    sides = _sides(scores)
-    return jax.nn.softplus(-jnp.sum(one_hot(labels, sides) * sides, axis=-1))
+    return _cross_entropies(scores, one_hot(labels, _sides(scores))[..., 1:])
 
 
-def _one_vs_rest_loss(scores, labels):
-    return jnp.sum(jax.nn.softplus((1 - 2 * one_hot(labels, scores)) * scores), axis=-1)
+# optax.losses.sigmoid_binary_cross_entropy, summed; it takes two exponentials, and its derivative three more.
+_cross_entropies = _stated(
+    lambda scores, targets: jnp.sum(jax.nn.softplus((1 - 2 * targets) * scores), axis=-1),
+    lambda scores, targets: jax.nn.sigmoid(scores) - targets,
+)
 
 
 _SIGMOID = Head(
@@ -131,7 +152,7 @@ _SIGMOID = Head(
 _ONE_VS_REST = Head(
     "one_vs_rest",
     lambda scores: jax.nn.softmax(jax.nn.log_sigmoid(scores), axis=-1),  # σ(z) / Σ σ(z), never 0 / 0
-    _one_vs_rest_loss,
+    lambda scores, labels: _cross_entropies(scores, one_hot(labels, scores)),
     "σ(zₖ) / Σⱼ σ(zⱼ)",
     "softplus(−z_y) + Σ_{k≠y} softplus(zₖ)",
     "Rifkin & Klautau 2004",
@@ -167,29 +188,29 @@ _STICK_BREAKING = Head(
 # α-entmax: p = [1 + (α−1)(z − θ)]₊^{1/(α−1)} with θ such that Σ p = 1; α = 1 is softmax, 2 sparsemax.
 
 
-def _descending(x):
-    return -jnp.sort(-x, axis=-1)
-
-
-def _counts(x):
-    return jax.lax.broadcasted_iota(x.dtype, x.shape, x.ndim - 1) + 1
+def _sum_above(u):
+    """For each score, a sum over the scores that are at least as large: all pairs, because a sort does not fuse."""
+    above = (u[..., None, :] >= u[..., :, None]).astype(u.dtype)
+    return lambda values: jnp.sum(above * values, axis=-1)
 
 
 def _sparsemax(u):
-    """[u − τ]₊: any set of scores gives a lower bound of τ, and the support gives τ, so the maximum is exact."""
-    tau = jnp.max((jnp.cumsum(_descending(u), axis=-1) - 1) / _counts(u), axis=-1, keepdims=True)
+    """[u − τ]₊. Any set of scores gives a lower bound of τ, and the support gives τ: the maximum is exact."""
+    total, others = _sum_above(u), u[..., None, :]
+    tau = jnp.max((total(others) - 1) / total(jnp.ones_like(others)), axis=-1, keepdims=True)
     return jnp.maximum(u - tau, 0)
 
 
 def _entmax15(u):
-    """[u/2 − τ]₊², exactly: τ of the k largest scores solves a quadratic; k is the largest with τ below the k-th."""
+    """[u/2 − τ]₊². The largest k scores give τ by a quadratic, which grows with k up to the support and is τ there."""
     x = u / 2
-    ordered, k = _descending(x), _counts(x)
-    mean = jnp.cumsum(ordered, axis=-1) / k
-    spread = jnp.cumsum(jnp.square(ordered), axis=-1) - k * jnp.square(mean)
+    total, others = _sum_above(x), x[..., None, :]
+    k = total(jnp.ones_like(others))
+    mean = total(others) / k
+    spread = total(jnp.square(others - mean[..., None]))
     tau = mean - jnp.sqrt(jnp.maximum((1 - spread) / k, 0))
-    support = jnp.sum(tau <= ordered, axis=-1, keepdims=True, dtype=x.dtype)
-    return jnp.square(jnp.maximum(x - jnp.sum(jnp.where(k == support, tau, 0), axis=-1, keepdims=True), 0))
+    tau = jnp.max(jnp.where(tau <= x, tau, -1), axis=-1, keepdims=True)
+    return jnp.square(jnp.maximum(x - tau, 0))
 
 
 def _entmax_by_bisection(u, alpha):
@@ -233,29 +254,21 @@ def _entmax_probabilities(alpha):
 
 
 def _fenchel_young(probabilities, entropy):
-    """L = (p − e_y)·z + H(p); its derivative is p − e_y, because p maximises p·z + H(p)."""
+    """L = (p − e_y)·z + H(p) ≥ 0; its derivative is p − e_y, because p maximises p·z + H(p)."""
 
-    @jax.custom_jvp
-    def loss(scores, labels):
-        p = probabilities(scores)
-        below = scores - jnp.max(scores, axis=-1, keepdims=True)
-        return jnp.sum((p - one_hot(labels, scores)) * below, axis=-1) + entropy(p)
+    def value(scores, labels):
+        p, below = probabilities(scores), scores - jnp.max(scores, axis=-1, keepdims=True)
+        return jnp.maximum(jnp.sum((p - one_hot(labels, scores)) * below, axis=-1) + entropy(p), 0)
 
-    @loss.defjvp
-    def jvp(primals, tangents):
-        scores, labels = primals
-        slope = probabilities(scores) - one_hot(labels, scores)
-        return loss(scores, labels), jnp.sum(slope * tangents[0], axis=-1)
-
-    return loss
+    return _stated(value, lambda scores, labels: probabilities(scores) - one_hot(labels, scores))
 
 
 @cache
-def entmax(alpha: float = 1.5) -> Head:
+def entmax(alpha: float, /) -> Head:
     """α-entmax: p = [(α−1)z − τ]₊^{1/(α−1)} with τ such that Σ p = 1; sparse for α > 1, exactly zero far below the top.
 
     L = (p − e_y)·z + H_α(p) with Tsallis' entropy H_α = Σ (p − p^α) / (α(α−1)); ∂L/∂z = p − e_y. α = 1 is softmax,
-    α = 2 sparsemax; 1.5 and 2 are solved exactly by sorting, other α by bisection to the last digits.
+    α = 2 sparsemax; 1.5 and 2 are solved exactly, other α by bisection to the last digits.
 
     Args: alpha ≥ 1. Source: Peters, Niculae & Martins 2019.
 
@@ -290,11 +303,11 @@ HEADS: dict[str, Head] = {
     head.name: head
     for head in (
         _SOFTMAX,
-        temperature(),
+        temperature(2.0),
         _SIGMOID,
         _ONE_VS_REST,
-        entmax(2),
-        entmax(),
+        entmax(2.0),
+        entmax(1.5),
         _SPHERICAL,
         _TAYLOR,
         _SIGSOFTMAX,

@@ -42,7 +42,7 @@ def with_label_smoothing(head: str | Head = "softmax", alpha: float = 0.1) -> He
 
     def loss(scores, labels):
         classes = jax.eval_shape(head.probabilities, scores).shape[-1]
-        every = jnp.broadcast_to(jnp.arange(classes)[(..., *[None] * labels.ndim)], (classes, *labels.shape))
+        every = jax.lax.broadcasted_iota(labels.dtype, (classes, *labels.shape), 0)
         losses = jax.vmap(head.loss, (None, 0), -1)(scores, every)
         return jnp.sum(optax.losses.smooth_labels(one_hot(labels, losses), alpha) * losses, axis=-1)
 
