@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import Literal
+from jax.sharding import AxisType, PartitionSpec
 
 _ELEMENTWISE = frozenset(
     "abs acos acosh add add_any and asin asinh atan atan2 atanh cbrt ceil clamp convert_element_type copy cos cosh div "
@@ -93,6 +94,44 @@ def ensemble(function: Callable, in_axes: Sequence[int | None]) -> Callable:
         return jax.tree.unflatten(jax.tree.structure(shape), out)
 
     return mapped
+
+
+def spread(function: Callable, in_axes: Sequence[int | None]) -> Callable:
+    """`ensemble` over all local devices: each trains an equal share of the networks.
+
+    Args:
+      function: as for `ensemble`.
+      in_axes: as for `ensemble`.
+
+    Returns:
+      A function like that of `ensemble`. Where the networks do not divide by the devices, the last one is repeated to
+      fill up, and cut off again.
+
+    >>> import jax.numpy as jnp
+    >>> jax.jit(spread(lambda a: a.sum(), in_axes=(-1,)))(jnp.ones((4, 7))).shape
+    (7,)
+    """
+    mesh = jax.make_mesh((jax.local_device_count(),), ("networks",), axis_types=(AxisType.Auto,))
+    mapped = ensemble(function, in_axes)
+
+    def networks_last(x):
+        return PartitionSpec(*(None,) * (x.ndim - 1), "networks")
+
+    def over_devices(*args):
+        flags = [axis is not None for axis in in_axes]
+        n = next(jax.tree.leaves(arg)[0].shape[-1] for arg, flag in zip(args, flags, strict=True) if flag)
+        more = -n % mesh.size
+        fill = partial(jax.tree.map, lambda x: jnp.concatenate([x, *[x[..., -1:]] * more], axis=-1))
+        args = [fill(arg) if flag else arg for arg, flag in zip(args, flags, strict=True)]
+        in_specs = [
+            jax.tree.map(networks_last if flag else lambda x: PartitionSpec(), arg)
+            for arg, flag in zip(args, flags, strict=True)
+        ]
+        out_specs = jax.tree.map(networks_last, jax.eval_shape(mapped, *args))
+        out = jax.shard_map(mapped, mesh=mesh, in_specs=tuple(in_specs), out_specs=out_specs, check_vma=False)(*args)
+        return jax.tree.map(lambda x: x[..., :n], out)
+
+    return over_devices
 
 
 def _evaluate(closed, n, values, flags):

@@ -8,7 +8,7 @@ import optax.contrib
 import pytest
 from jax import lax
 
-from jaxnn.ensemble import ensemble
+from jaxnn.ensemble import ensemble, spread
 
 N = 5
 
@@ -115,3 +115,11 @@ def test_disagreeing_sizes_raise():
         ensemble(lambda a, b: a + b, (-1, -1))(normal(2, 5), normal(2, 6))
     with pytest.raises(ValueError, match="at least one argument"):
         ensemble(lambda a: a, (None,))(normal(2, 5))
+
+
+@pytest.mark.parametrize("networks", [1, 4, 5])
+def test_spread_over_devices_equals_one_device(networks):
+    f, w, x = FUNCTIONS["scan"], normal(3, 4, networks), normal(3, 4, seed=1)
+    both, one = jax.jit(spread(f, (-1, None)))(w, x), jax.jit(ensemble(f, (-1, None)))(w, x)
+    chex.assert_trees_all_close(both, one, atol=1e-6)
+    assert jax.local_device_count() == 2
