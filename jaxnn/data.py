@@ -131,11 +131,10 @@ def xor() -> Dataset:
 # Toy sets; ε is standard normal
 
 
-def _toy(name, points, y, noise, rng) -> Dataset:
-    classes = int(y.max(initial=0)) + 1
-    if classes < 2 or noise < 0:
+def _toy(name, points, y, classes, noise, rng) -> Dataset:
+    if not 2 <= classes == len(set(y.tolist())) or not noise >= 0:
         raise ValueError(
-            f"{name}: {len(y)} rows of {classes} classes, noise={noise}; expected two classes or more and noise ≥ 0"
+            f"{name}: {len(y)} rows, {classes} classes, noise={noise}; expected classes ≥ 2, each with rows, and noise ≥ 0"
         )
     x = points + noise * rng.standard_normal(points.shape)
     return _dataset(name, x, y, class_names=range(classes))
@@ -151,7 +150,7 @@ def moons(key: jax.Array, rows: int = 500, noise: float = 0.1) -> Dataset:
     """
     outer, inner = (np.linspace(0, np.pi, m) for m in (rows // 2, rows - rows // 2))
     x = np.r_[np.c_[np.cos(outer), np.sin(outer)], np.c_[1 - np.cos(inner), 0.5 - np.sin(inner)]]
-    return _toy("moons", x, np.repeat([0, 1], [len(outer), len(inner)]), noise, _generator(key))
+    return _toy("moons", x, np.repeat([0, 1], [len(outer), len(inner)]), 2, noise, _generator(key))
 
 
 def circles(key: jax.Array, rows: int = 500, noise: float = 0.1, factor: float = 0.5) -> Dataset:
@@ -164,7 +163,7 @@ def circles(key: jax.Array, rows: int = 500, noise: float = 0.1, factor: float =
     """
     outer, inner = (np.linspace(0, 2 * np.pi, m, endpoint=False) for m in (rows // 2, rows - rows // 2))
     x = np.r_[np.c_[np.cos(outer), np.sin(outer)], factor * np.c_[np.cos(inner), np.sin(inner)]]
-    return _toy("circles", x, np.repeat([0, 1], [len(outer), len(inner)]), noise, _generator(key))
+    return _toy("circles", x, np.repeat([0, 1], [len(outer), len(inner)]), 2, noise, _generator(key))
 
 
 def spirals(key: jax.Array, rows: int = 500, noise: float = 0.02, arms: int = 2, turns: float = 1.5) -> Dataset:
@@ -182,7 +181,7 @@ def spirals(key: jax.Array, rows: int = 500, noise: float = 0.02, arms: int = 2,
     arm, t = row % arms, (row // arms + 1) / math.ceil(rows / arms)
     angle = 2 * np.pi * (turns * t + arm / arms)
     x = t[:, None] * np.c_[np.cos(angle), np.sin(angle)]
-    return _toy("spirals" if arms == 2 else f"spirals-{arms}", x, arm, noise, _generator(key))
+    return _toy("spirals" if arms == 2 else f"spirals-{arms}", x, arm, arms, noise, _generator(key))
 
 
 def blobs(key: jax.Array, rows: int = 500, noise: float = 1.0, classes: int = 3, features: int = 2) -> Dataset:
@@ -193,7 +192,7 @@ def blobs(key: jax.Array, rows: int = 500, noise: float = 1.0, classes: int = 3,
     """
     rng = _generator(key)
     y = np.arange(rows) % classes
-    return _toy("blobs", rng.uniform(-10, 10, (classes, features))[y], y, noise, rng)
+    return _toy("blobs", rng.uniform(-10, 10, (classes, features))[y], y, classes, noise, rng)
 
 
 def noisy_xor(key: jax.Array, rows: int = 500, noise: float = 0.2) -> Dataset:
@@ -205,7 +204,7 @@ def noisy_xor(key: jax.Array, rows: int = 500, noise: float = 0.2) -> Dataset:
     [[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]
     """
     corners = truth_table(2)[np.arange(rows) % 4]
-    return _toy("noisy-xor", corners, corners.sum(1) % 2, noise, _generator(key))
+    return _toy("noisy-xor", corners, corners.sum(1) % 2, 2, noise, _generator(key))
 
 
 # Sets from elsewhere
@@ -248,7 +247,7 @@ def load_csv(path: str | Path, label: str) -> Dataset:
     ([[1.0, 2.0], [3.0, 4.0]], [0, 1], ('cat', 'dog'))
     """
     with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file)
+        reader = csv.reader(file, skipinitialspace=True)
         table = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if row]
     if len(table) < 2:
         raise ValueError(f"{path}: the file is empty or a header alone; expected a header and rows")
@@ -290,7 +289,7 @@ def _number(path, line, column, cell) -> float:
         number = float(cell)
     except ValueError:
         number = math.nan
-    if not abs(number) <= np.finfo(np.float32).max:
+    if not abs(number) <= float(np.finfo(np.float32).max):
         raise ValueError(
             f"{path}, line {line}, column {column!r}: {cell!r} is no finite float32 number; "
             "fill or drop the row, and encode text as numbers"

@@ -101,6 +101,7 @@ def test_maximum_margin_against_least_distance_programming(census):
         np.testing.assert_allclose(w, -residual[:-1] / residual[-1], atol=2e-4)
 
 
+@pytest.mark.usefixtures("strict")
 def test_xor_never_converges():
     training = rosenblatt(jnp.asarray(truth_table(2)), jnp.array([0, 1, 1, 0]))
     assert not training.converged
