@@ -134,7 +134,7 @@ def xor() -> Dataset:
 def _toy(name, points, y, classes, noise, rng) -> Dataset:
     if not 2 <= classes == len(set(y.tolist())) or not noise >= 0:
         raise ValueError(
-            f"{name}: {len(y)} rows, {classes} classes, noise={noise}; expected classes ≥ 2, each with rows, and noise ≥ 0"
+            f"{name}: {len(y)} rows, {classes} classes, noise={noise}; expected classes ≥ 2, rows of each, noise ≥ 0"
         )
     x = points + noise * rng.standard_normal(points.shape)
     return _dataset(name, x, y, class_names=range(classes))
