@@ -1,7 +1,7 @@
 """Elementwise activations φ(x): one pure function each, in the form that stays accurate and differentiable everywhere.
 
-A branch is chosen by `x <= 0`, so that NaN takes the other one and comes through, and so that the derivative at a kink is
-the one from the left: ReLU′(0) = 0. `jnp.where` does not protect a gradient from what the untaken branch does to it
+A branch is chosen by `x <= 0`, so that NaN takes the other one and comes through, and so that the derivative at a kink
+is the one from the left: ReLU′(0) = 0. `jnp.where` does not protect a gradient from what the untaken branch does to it
 (0 · ∞ is NaN), so its argument is made harmless first. Trainable parameters and constants are further arguments.
 """
 

@@ -1,57 +1,114 @@
-"""Units wider than one input: gates a ⊗ φ(b), maxout over k pieces, and ReLU of both signs.
+"""Gates: x · g(x), where the input is its own gate, and a · g(b), where half of the inputs are the gate of the others.
 
-The last axis holds the pre-activations of one layer, piece after piece: for a gate first all a, then all b.
+x · g(x) tends to 0 on the left although x tends to −∞; the inputs are cut off where the product has underflowed.
 """
 
-from functools import cache
+import math
 
 import jax
 import jax.numpy as jnp
 
-from jaxnn.elementwise import gelu, relu, silu
+from .rectifiers import relu
+from .sigmoids import hard_sigmoid, hard_tanh, sigmoid
+
+_UNDERFLOWN = -1000.0  # e^−1000 is 0 in every format, −1000 is finite in every one
+
+
+def silu(x):
+    """x σ(x). Source: Hendrycks & Gimpel 2016; Elfwing, Uchibe & Doya 2017."""
+    return jnp.maximum(x, _UNDERFLOWN) * sigmoid(x)
+
+
+def swish(x, beta):
+    """x σ(βx), β trainable. Source: Ramachandran, Zoph & Le 2017."""
+    return jnp.where(beta * x < _UNDERFLOWN, 0, x) * sigmoid(beta * x)
+
+
+def quick_gelu(x):
+    """x σ(1.702 x). Source: Hendrycks & Gimpel 2016."""
+    return jnp.maximum(x, _UNDERFLOWN) * sigmoid(1.702 * x)
+
+
+def gelu(x):
+    """x Φ(x), Φ the standard normal distribution function. Source: Hendrycks & Gimpel 2016."""
+    return jnp.maximum(x, -40) * jax.lax.erfc(x * -math.sqrt(1 / 2)) / 2  # 1 + erf would lose the left tail
+
+
+def gelu_tanh(x):
+    """½ x (1 + tanh(√(2/π) (x + 0.044715 x³))). Source: Hendrycks & Gimpel 2016."""
+    c = jnp.clip(x, -30, 30)  # beyond, the gate is 0 or 1; ½ (1 + tanh u) = σ(2u)
+    return jnp.maximum(x, -30) * sigmoid(2 * math.sqrt(2 / math.pi) * (c + 0.044715 * c * c * c))
+
+
+def clipped_gelu(x):
+    """min(max(x Φ(x), −10), 10). Source: Hugging Face Transformers, gelu_10."""
+    return hard_tanh(gelu(x), -10, 10)
+
+
+def hard_swish(x):
+    """x · min(max(x + 3, 0), 6) / 6. Source: Howard et al. 2019."""
+    return jnp.maximum(x, -3) * hard_sigmoid(x)
+
+
+def hard_mish(x):
+    """½ x · min(max(x + 2, 0), 2). Source: Misra 2020, H-Mish."""
+    return jnp.maximum(x, -2) * hard_tanh(x + 2, 0, 2) / 2
+
+
+def mish(x):
+    """x tanh(log(1 + eˣ)). Source: Misra 2019."""
+    limit = math.log(float(jnp.finfo(x.dtype).max)) / 2 - 1  # here the gate is 1, and e²ˣ finite
+    n = jnp.exp(jnp.minimum(x, limit))
+    w = n * (n + 2)
+    r = 1 / (w + 2)
+    return jnp.maximum(x, _UNDERFLOWN) * jnp.where(n > 1, 1 - 2 * r, w * r)
+
+
+def tanh_exp(x):
+    """x tanh(eˣ). Source: Liu & Di 2020."""
+    return jnp.maximum(x, _UNDERFLOWN) * jnp.tanh(jnp.exp(jnp.minimum(x, 4)))  # tanh(e⁴) = 1; eˣ would overflow
+
+
+def lisht(x):
+    """x tanh x. Source: Roy et al. 2019."""
+    return x * jnp.tanh(x)
+
+
+def gcu(x):
+    """x cos x. Source: Noel et al. 2021."""
+    return x * jnp.cos(x)
+
+
+def sinlu(x, a, b):
+    """(x + a sin(bx)) σ(x), a and b trainable. Source: Paul et al. 2022."""
+    return (x + a * jnp.sin(b * x)) * sigmoid(x)
 
 
 def glu(x):
-    """φ(a, b) = a σ(b)."""
+    """a σ(b) with (a, b) the halves of x. Source: Dauphin et al. 2017."""
     a, b = jnp.split(x, 2, axis=-1)
-    return a * jax.nn.sigmoid(b)
+    return a * sigmoid(b)
 
 
 def reglu(x):
-    """φ(a, b) = a relu(b)."""
+    """a max(b, 0) with (a, b) the halves of x. Source: Shazeer 2020."""
     a, b = jnp.split(x, 2, axis=-1)
     return a * relu(b)
 
 
 def geglu(x):
-    """φ(a, b) = a gelu(b)."""
+    """a b Φ(b) with (a, b) the halves of x. Source: Shazeer 2020."""
     a, b = jnp.split(x, 2, axis=-1)
     return a * gelu(b)
 
 
 def swiglu(x):
-    """φ(a, b) = a silu(b)."""
+    """a b σ(b) with (a, b) the halves of x. Source: Shazeer 2020."""
     a, b = jnp.split(x, 2, axis=-1)
     return a * silu(b)
 
 
 def bilinear(x):
-    """φ(a, b) = a b."""
+    """a b with (a, b) the halves of x. Source: Dauphin et al. 2017; Shazeer 2020."""
     a, b = jnp.split(x, 2, axis=-1)
     return a * b
-
-
-@cache
-def maxout_of(pieces: int):
-    """The function max(z₁, …, z_k) of k pieces; where several are largest they share the gradient."""
-
-    def maxout(x):
-        """φ(z₁, …, z_k) = max z."""
-        return jnp.max(x.reshape(*x.shape[:-1], pieces, -1), axis=-2)
-
-    return maxout
-
-
-def crelu(x):
-    """φ(x) = (relu(x), relu(−x))."""
-    return jnp.concatenate([relu(x), relu(-x)], axis=-1)

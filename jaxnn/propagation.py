@@ -32,7 +32,7 @@ class ActivationFacts(NamedTuple):
     backward_gain: float  # 1/√E[φ′(z)²]; NaN where the derivative is zero almost everywhere
     mean: float  # E[φ(z)]
     chi_1: float  # E[φ′²]/E[φ²] at q = 1 with matched weights: below 1 gradients vanish, above they explode
-    slope: float  # V′(1) with matched weights, E[φ² (z² − 1)]/(2 E[φ²]), jumps included; the length map returns to 1 where |V′(1)| ≤ 1
+    slope: float  # V′(1) with matched weights, E[φ² (z² − 1)]/(2 E[φ²]), which includes the jumps of φ
     monotone: bool  # on a grid over [−10, 10]
     edge: tuple[float, float]  # (σ_w², σ_b²) of the edge of chaos at q = 1; NaN where σ_b² would be negative
     error: float  # estimate of the relative error of the moments
@@ -73,7 +73,7 @@ def _nodes(kinks, nodes):
 
 
 def _host(function):
-    """The function of a float64 NumPy array, evaluated now, whatever is being traced and whatever the caller's dtype."""
+    """The function of a float64 NumPy array, evaluated now, even inside a trace, whatever the caller's dtype."""
 
     def evaluate(x):
         with jax.enable_x64(True), jax.ensure_compile_time_eval():
@@ -183,7 +183,7 @@ def correlation_map(activation, c: float, q: float, weight_variance: float, bias
         u = math.sqrt(q) * np.concatenate([[z], c * z + across * z2])
         values = _host(fn)(u)
         total += w * values[0] * (values[1:] @ w2)
-    return (weight_variance * total + bias_variance) / q
+    return float(weight_variance * total + bias_variance) / q
 
 
 @cache
