@@ -1,320 +1,329 @@
-"""The table of activations: the functions with the facts about each, and how to find them by name.
+"""Activations: a record of facts for each, the table of all, and how to get one by name.
 
-Every fact of a record is recomputed by a test. Range, monotonicity, smoothness and kinks are those of the elementwise
-function on the whole line at its default parameters.
+A record's `fn` is a pure function, `fn(x)`, or `fn(x, *params)` where the activation has trainable parameters, or
+`fn(x, key=key)` where it draws random numbers (without a key it has its expectation). The tests recompute every fact.
 """
 
 import difflib
+import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from math import expm1, inf, log, nan
+from typing import NamedTuple
 
-from jaxnn import elementwise as e
-from jaxnn import gated as g
+import jax
+import jax.numpy as jnp
 
-SMOOTH = math.inf  # infinitely often differentiable
-JUMP = -1
+from . import elementary, gated, rectifiers, sigmoids
+
+
+class Range(NamedTuple):
+    """The values that an activation takes, or comes arbitrarily near to.
+
+    >>> print(ACTIVATIONS["relu"].range)
+    [0, ∞)
+    """
+
+    low: float
+    high: float
+    low_attained: bool
+    high_attained: bool
+
+    def __str__(self):
+        """Interval notation: a square bracket where the end is attained."""
+        low, high = (f"{end:.5g}".replace("-", "−").replace("inf", "∞") for end in self[:2])
+        return f"{'(['[self.low_attained]}{low}, {high}{')]'[self.high_attained]}"
 
 
 @dataclass(frozen=True)
 class Activation:
-    """An activation function and what is known about it.
+    """A function and what is known about it; for the user's own callables only the name and the function.
 
-    `fn(x, *params)` is the pure function; a random one takes `key=` as well. Inside a layer every trainable parameter
-    has one value for each unit.
+    Facts hold at the default constants and the initial parameters. At ±∞ an activation has its limits, NaN where there
+    are none; NaN gives NaN.
     """
 
     name: str
-    fn: Callable
+    fn: Callable[..., jax.Array]
+    formula: str = ""
     source: str = ""
-    range: tuple[float, float] = (-math.inf, math.inf)
-    ends: str = "()"  # "[" or "]" where an end is attained at a finite x
-    monotone: bool | None = None  # None where unknown (a caller's own function) or not a function of one number
-    smoothness: float | None = None  # -1 jumps, 0 continuous, n continuously differentiable n times
-    kinks: tuple[tuple[float, float], ...] = ()  # (location, derivative chosen there)
-    params: tuple[tuple[str, float], ...] = ()  # trainable: (name, initial value)
-    random: bool = False
+    range: Range | None = None
+    monotone: bool | None = None  # non-decreasing on the whole line
+    smoothness: float | None = None  # continuous derivatives: inf, 2, 1, 0; −1 where the function itself jumps
+    gain: float | None = None  # 1 / √E[φ(z)²], z standard normal; per output of a gated unit
+    kinks: tuple[
+        tuple[float, float], ...
+    ] = ()  # where it is not smooth (of a gated unit: its gate), the derivative there
+    params: tuple[tuple[str, float], ...] = ()  # trainable: name and initial value
+    random: bool = False  # fn takes a key
+    inputs: int = 1  # so many pre-activations ...
+    outputs: int = 1  # ... feed so many activations; more than one lie in blocks: [all first, all second, …]
+    untrainable: str = ""  # why its gradient is of no use
+    stable: bool | None = None  # |V′(1)| ≤ 1: with its gain, the length map returns to 1 after a small push
+    limits: tuple[float, float] | None = None  # at −∞ and ∞, where these are not the ends of the range
+    domain: tuple[float, float] = (-inf, inf)  # where the value is finite in float32
+    ulp: int = 4  # float32 accuracy, in units in the last place of the true value
     aliases: tuple[str, ...] = ()
-    inputs: int = 1  # pre-activations that feed `outputs` units
-    outputs: int = 1
-    untrainable: str = ""  # why gradient descent cannot train it
-    stable: bool | None = None  # |V′(1)| ≤ 1: with matched weights the length map returns to 1
-    ulp: float = 8  # bound on the error of the float32 value, in units of the last place of the largest term
-    largest: float = math.inf  # beyond this x the float32 value overflows
 
     @property
-    def formula(self) -> str:
-        """The formula, as the function's own docstring has it."""
-        return (self.fn.__doc__ or "").strip().removesuffix(".")
+    def constants(self) -> dict[str, float]:
+        """The fixed parameters of fn with their defaults.
+
+        >>> get("elu").constants
+        {'alpha': 1.0}
+        """
+        signature = inspect.signature(self.fn).parameters.values()
+        return {p.name: p.default for p in signature if p.default not in (p.empty, None)}
 
 
-_LINE = (-math.inf, math.inf)
-_UP = (0.0, math.inf)
-_STEP = "its derivative is zero wherever it has one; use it in a perceptron, or sigmoid or hard_tanh here"
+def _record(fn, range_, monotone, smoothness, gain, *, name="", stable=True, **facts) -> Activation:
+    """One row of the table; the formula and the source are said once, in the docstring of the function."""
+    formula, _, source = (fn.__doc__ or "").partition("\n")[0].partition(" Source: ")
+    low, high = (float(end) for end in range_[1:-1].split(","))
+    ends = Range(low, high, range_[0] == "[", range_[-1] == "]")
+    name = name or fn.__name__
+    return Activation(
+        name,
+        fn,
+        formula.rstrip("."),
+        source.rstrip("."),
+        ends,
+        monotone,
+        smoothness,
+        gain,
+        stable=stable,
+        aliases=_ALIASES.get(name, ()),
+        **facts,
+    )
 
 
-def _record(fn, source, range=_LINE, ends="()", monotone=True, smoothness=SMOOTH, kinks=(), **more):
-    name, stable = more.pop("name", fn.__name__), more.pop("stable", True)
-    return Activation(name, fn, source, range, ends, monotone, smoothness, kinks, stable=stable, **more)
+@cache
+def maxout(k: int) -> Activation:
+    """The largest of k pre-activations, max(x₁, …, xₖ); a tie shares the derivative equally.
+
+    Args: k ≥ 2, the number of affine pieces. Source: Goodfellow et al. 2013.
+
+    >>> maxout(3).fn(jnp.array([1.0, 2.0, 5.0, 0.0, 3.0, 4.0])).tolist()
+    [5.0, 4.0]
+    """
+    if not k >= 2:
+        raise ValueError(f"maxout: k={k}; expected 2 or more pieces, e.g. maxout(2)")
+
+    def fn(x):
+        """max(x₁, …, xₖ). Source: Goodfellow et al. 2013."""
+        return jnp.max(x.reshape(*x.shape[:-1], k, -1), axis=-2)
+
+    name = "maxout" if k == 2 else f"maxout({k})"
+    # The largest of k normals has density k φ Φᵏ⁻¹; the trapezoidal rule is exact to rounding here.
+    grid = [i / 16 for i in range(-160, 161)]
+    square = sum(z * z * k * math.exp(-z * z / 2) * (math.erfc(-z / math.sqrt(2)) / 2) ** (k - 1) for z in grid)
+    gain = (square / 16 / math.sqrt(2 * math.pi)) ** -0.5
+    return _record(fn, "(-inf, inf)", True, 0, gain, name=name, inputs=k, kinks=((0, 1 / k),), ulp=0)
 
 
-def _zero(derivative):
-    return ((0.0, derivative),)
+_FLAT = "its derivative is 0 wherever it has one; train a smooth relative such as sigmoid or tanh instead"
+_AT_ZERO, _AT_ONES = ((0, 0),), ((-1, 0), (1, 0))
+_BUMP = {"limits": (0, inf)}  # a dip on the left that returns to 0
+
+_ALIASES = {
+    "identity": (
+        "linear",
+        "none",
+    ),
+    "exponential": ("exp",),
+    "gaussian": ("rbf",),
+    "sin": ("sine",),
+    "cos": ("cosine",),
+    "leaky_relu": ("lrelu",),
+    "threshold": (
+        "trelu",
+        "trec",
+    ),
+    "squared_relu": (
+        "relu2",
+        "relu_squared",
+    ),
+    "softplus": ("soft_relu",),
+    "shifted_softplus": ("ssp",),
+    "sigmoid": (
+        "logistic",
+        "expit",
+    ),
+    "lecun_tanh": ("scaled_tanh",),
+    "arctan": ("atan",),
+    "step": ("heaviside",),
+    "bipolar": ("sign",),
+    "gelu": ("gelu_exact",),
+    "gelu_tanh": (
+        "gelu_new",
+        "gelu_approximate",
+    ),
+    "clipped_gelu": ("gelu_10",),
+    "silu": (
+        "swish1",
+        "sil",
+    ),
+    "hard_swish": ("hard_silu",),
+    "tanh_exp": ("telu",),
+}
+
+# The columns: function, range (square brackets where an end is attained), monotone, smoothness, gain.
+ACTIVATIONS: dict[str, Activation] = {
+    record.name: record
+    for record in (
+        _record(elementary.identity, "(-inf, inf)", True, inf, 1, ulp=0),
+        _record(elementary.absolute, "[0, inf)", False, 0, 1, name="abs", kinks=_AT_ZERO, limits=(inf, inf)),
+        _record(elementary.square, "[0, inf)", False, inf, 0.5773502692, stable=False, limits=(inf, inf)),
+        _record(elementary.cube, "(-inf, inf)", True, inf, 0.2581988897, stable=False),
+        _record(elementary.exponential, "(0, inf)", True, inf, 0.3678794412, stable=False, domain=(-inf, 88.7)),
+        _record(elementary.gaussian, "(0, 1]", False, inf, 1.495348781, limits=(0, 0)),
+        _record(elementary.log_cosh, "[0, inf)", False, inf, 1.740597124, stable=False, limits=(inf, inf)),
+        _record(elementary.sin, "[-1, 1]", False, inf, 1.520866623, limits=(nan, nan)),
+        _record(elementary.cos, "[-1, 1]", False, inf, 1.3272506, limits=(nan, nan)),
+        _record(elementary.snake, "(-inf, inf)", True, inf, 0.8745809829, params=(("alpha", 1.0),), limits=(nan, nan)),
+        _record(
+            elementary.hard_shrink, "(-inf, inf)", True, -1, 1.015796355, stable=False, kinks=((-0.5, 0), (0.5, 0))
+        ),
+        _record(elementary.soft_shrink, "(-inf, inf)", True, 0, 1.544360528, stable=False, kinks=((-0.5, 0), (0.5, 0))),
+        _record(elementary.tanh_shrink, "(-inf, inf)", True, inf, 2.33836753, stable=False),
+        _record(rectifiers.relu, "[0, inf)", True, 0, 1.414213562, kinks=_AT_ZERO, ulp=0),
+        _record(rectifiers.leaky_relu, "(-inf, inf)", True, 0, 1.414142857, kinks=((0, 0.01),)),
+        _record(rectifiers.prelu, "(-inf, inf)", True, 0, 1.371988681, kinks=((0, 0.25),), params=(("slope", 0.25),)),
+        _record(rectifiers.rrelu, "(-inf, inf)", True, 0, 1.37611723, kinks=((0, 11 / 48),), random=True),
+        _record(rectifiers.relu6, "[0, 6]", True, 0, 1.414213565, kinks=((0, 0), (6, 0)), ulp=0),
+        _record(rectifiers.threshold, "[0, inf)", True, -1, 1.579903082, stable=False, kinks=((1, 0),), ulp=0),
+        _record(rectifiers.tlu, "[0, inf)", True, 0, 1.414213562, kinks=_AT_ZERO, params=(("tau", 0.0),), ulp=0),
+        _record(rectifiers.squared_relu, "[0, inf)", True, 1, 0.8164965809, stable=False, kinks=_AT_ZERO),
+        _record(
+            rectifiers.star_relu,
+            "[-0.4472, inf)",
+            True,
+            1,
+            1.000030401,
+            stable=False,
+            kinks=_AT_ZERO,
+            params=(("scale", 0.8944), ("bias", -0.4472)),
+        ),
+        _record(rectifiers.elu, "(-1, inf)", True, 1, 1.245198301, kinks=((0, 1),)),
+        _record(rectifiers.selu, "(-1.7580993408473766, inf)", True, 0, 1, kinks=((0, 1.7580993408473766),)),
+        _record(rectifiers.celu, "(-1, inf)", True, 1, 1.245198301, kinks=((0, 1),)),
+        _record(rectifiers.isrlu, "(-1, inf)", True, 2, 1.219729686, kinks=((0, 1),)),
+        _record(
+            rectifiers.xielu,
+            "[-0.2057512241, inf)",
+            False,
+            1,
+            0.7590769383,
+            stable=False,
+            kinks=((0, 0.5),),
+            limits=(inf, inf),
+            params=(("positive", log(expm1(0.8))), ("negative", log(expm1(0.3)))),
+        ),
+        _record(rectifiers.softplus, "(0, inf)", True, inf, 1.041866836),
+        _record(rectifiers.shifted_softplus, "(-0.6931471805599453, inf)", True, inf, 1.875596256, stable=False),
+        _record(rectifiers.squareplus, "(0, inf)", True, inf, 0.8164965809),
+        _record(rectifiers.sparse_plus, "[0, inf)", True, 1, 1.380336863, kinks=((-1, 0), (1, 1))),
+        _record(sigmoids.sigmoid, "(0, 1)", True, inf, 1.846228545),
+        _record(sigmoids.log_sigmoid, "(-inf, 0)", True, inf, 1.041866836),
+        _record(sigmoids.hard_sigmoid, "[0, 1]", True, 0, 1.897840425, kinks=((-3, 0), (3, 0))),
+        _record(sigmoids.sparse_sigmoid, "[0, 1]", True, 0, 1.624321559, kinks=_AT_ONES),
+        _record(sigmoids.laplace, "(0, 1)", True, inf, 2.239194575),
+        _record(sigmoids.tanh, "(-1, 1)", True, inf, 1.59253742),
+        _record(sigmoids.lecun_tanh, "(-1.7159, 1.7159)", True, inf, 1.154369454),
+        _record(sigmoids.penalized_tanh, "(-0.25, 1)", True, 0, 2.184943314, kinks=((0, 0.25),)),
+        _record(sigmoids.hard_tanh, "[-1, 1]", True, 0, 1.39203614, kinks=_AT_ONES, ulp=0),
+        _record(sigmoids.arctan, "(-1.5707963267948966, 1.5707963267948966)", True, inf, 1.491207618),
+        _record(sigmoids.soft_sign, "(-1, 1)", True, 1, 2.337533363, kinks=((0, 1),)),
+        _record(sigmoids.isru, "(-1, 1)", True, inf, 1.704192252),
+        _record(sigmoids.step, "[0, 1]", True, -1, 1.414213562, kinks=_AT_ZERO, untrainable=_FLAT, ulp=0),
+        _record(sigmoids.bipolar, "[-1, 1]", True, -1, 1, kinks=_AT_ZERO, untrainable=_FLAT, ulp=0),
+        _record(gated.gelu, "[-0.1699712075, inf)", False, inf, 1.533530441, stable=False, **_BUMP),
+        _record(gated.gelu_tanh, "[-0.1700407506, inf)", False, inf, 1.533580522, stable=False, **_BUMP),
+        _record(gated.quick_gelu, "[-0.1636101896, inf)", False, inf, 1.539458762, stable=False, **_BUMP),
+        _record(
+            gated.clipped_gelu,
+            "[-0.1699712075, 10]",
+            False,
+            0,
+            1.533530441,
+            stable=False,
+            kinks=((10, 0),),
+            limits=(0, 10),
+        ),
+        _record(gated.silu, "[-0.2784645428, inf)", False, inf, 1.67653247, stable=False, **_BUMP),
+        _record(
+            gated.swish, "[-0.2784645428, inf)", False, inf, 1.67653247, stable=False, **_BUMP, params=(("beta", 1.0),)
+        ),
+        _record(
+            gated.hard_swish, "[-0.375, inf)", False, 0, 1.736657213, stable=False, kinks=((-3, 0), (3, 1)), **_BUMP
+        ),
+        _record(gated.mish, "[-0.3088434130, inf)", False, inf, 1.486847581, stable=False, **_BUMP),
+        _record(gated.hard_mish, "[-0.5, inf)", False, 0, 1.331207239, kinks=((-2, 0), (0, 1)), **_BUMP),
+        _record(gated.tanh_exp, "[-0.3532857778, inf)", False, inf, 1.374781576, **_BUMP),
+        _record(gated.lisht, "[0, inf)", False, inf, 1.14867442, stable=False, limits=(inf, inf)),
+        _record(gated.gcu, "(-inf, inf)", False, inf, 1.834948644, stable=False, limits=(nan, nan)),
+        _record(
+            gated.sinlu,
+            "[-0.4973705542, inf)",
+            False,
+            inf,
+            1.054392283,
+            params=(("a", 1.0), ("b", 1.0)),
+            limits=(nan, nan),
+        ),
+        _record(gated.glu, "(-inf, inf)", False, inf, 1.846228545, stable=False, inputs=2),
+        _record(gated.reglu, "(-inf, inf)", False, 0, 1.414213562, stable=False, inputs=2, kinks=_AT_ZERO),
+        _record(gated.geglu, "(-inf, inf)", False, inf, 1.533530441, stable=False, inputs=2),
+        _record(gated.swiglu, "(-inf, inf)", False, inf, 1.67653247, stable=False, inputs=2),
+        _record(gated.bilinear, "(-inf, inf)", False, inf, 1, stable=False, inputs=2),
+        maxout(2),
+        _record(rectifiers.crelu, "[0, inf)", False, 0, 1.414213562, outputs=2, kinks=_AT_ZERO),
+    )
+}
 
 
-def _gate(fn, source, inputs=2, outputs=1):
-    return Activation(fn.__name__, fn, source, inputs=inputs, outputs=outputs)
-
-
-_RECORDS = (
-    _record(e.identity, "", aliases=("linear",)),
-    _record(e.relu, "Fukushima 1969; Nair & Hinton 2010; Glorot et al. 2011", _UP, "[)", True, 0, _zero(0.0)),
-    _record(e.leaky_relu, "Maas, Hannun & Ng 2013", _LINE, "()", True, 0, _zero(0.01)),
-    _record(e.prelu, "He et al. 2015, arXiv:1502.01852", _LINE, "()", True, 0, _zero(0.25), params=(("slope", 0.25),)),
-    _record(e.rrelu, "Xu, Wang, Chen & Li 2015, arXiv:1505.00853", _LINE, "()", True, 0, _zero(11 / 48), random=True),
-    _record(e.relu6, "Krizhevsky 2010", (0.0, 6.0), "[]", True, 0, ((0.0, 0.0), (6.0, 0.0))),
-    _record(
-        e.threshold,
-        "Konda et al. 2014, arXiv:1402.3337",
-        _UP,
-        "[, stable=False)",
-        True,
-        JUMP,
-        ((1.0, 0.0),),
-        aliases=("trec",),
-    ),
-    _record(e.tlu, "Singh & Krishnan 2019, arXiv:1911.09737", _UP, "[)", True, 0, _zero(0.0), params=(("tau", 0.0),)),
-    _record(
-        e.elu, "Clevert, Unterthiner & Hochreiter 2015, arXiv:1511.07289", (-1.0, math.inf), "()", True, 1, _zero(1.0)
-    ),
-    _record(
-        e.selu,
-        "Klambauer et al. 2017, arXiv:1706.02515",
-        (-e.SELU_SCALE * e.SELU_ALPHA, math.inf),
-        "()",
-        True,
-        0,
-        _zero(e.SELU_SCALE * e.SELU_ALPHA),
-    ),
-    _record(e.celu, "Barron 2017, arXiv:1704.07483", (-1.0, math.inf), "()", True, 1, _zero(1.0)),
-    _record(
-        e.gelu,
-        "Hendrycks & Gimpel 2016, arXiv:1606.08415",
-        (-0.16997120747990369, math.inf),
-        "[, stable=False)",
-        False,
-        aliases=("gelu_exact", "gelu_erf"),
-        ulp=40,
-    ),
-    _record(
-        e.gelu_tanh,
-        "Hendrycks & Gimpel 2016",
-        (-0.17004075057125410, math.inf),
-        "[, stable=False)",
-        False,
-        ulp=40,
-        aliases=("gelu_approximate", "gelu_new"),
-    ),
-    _record(e.quick_gelu, "Hendrycks & Gimpel 2016", (-0.16358102, math.inf), "[, stable=False)", False, ulp=40),
-    _record(
-        e.clipped_gelu,
-        "transformers, gelu_10",
-        (-0.16997120747990369, 10.0),
-        "[]",
-        False,
-        0,
-        ((10.0, 0.0),),
-        ulp=40,
-        stable=False,
-    ),
-    _record(
-        e.silu,
-        "Elfwing et al. 2017; Hendrycks & Gimpel 2016",
-        (-0.27846454276107379, math.inf),
-        "[, stable=False)",
-        False,
-        ulp=40,
-        aliases=("swish1", "swish_1"),
-    ),
-    _record(
-        e.swish,
-        "Ramachandran, Zoph & Le 2017, arXiv:1710.05941",
-        (-0.27846454276107379, math.inf),
-        "[, stable=False)",
-        False,
-        params=(("beta", 1.0),),
-        ulp=40,
-    ),
-    _record(
-        e.hard_swish,
-        "Howard et al. 2019, arXiv:1905.02244",
-        (-0.375, math.inf),
-        "[, stable=False)",
-        False,
-        0,
-        ((-3.0, 0.0), (3.0, 1.0)),
-        aliases=("hard_silu",),
-    ),
-    _record(
-        e.hard_sigmoid,
-        "Courbariaux et al. 2015; Howard et al. 2019",
-        (0.0, 1.0),
-        "[]",
-        True,
-        0,
-        ((-3.0, 0.0), (3.0, 0.0)),
-    ),
-    _record(e.hard_tanh, "Collobert 2004", (-1.0, 1.0), "[]", True, 0, ((-1.0, 0.0), (1.0, 0.0))),
-    _record(e.hard_mish, "Misra 2020, H-Mish", (-0.5, math.inf), "[)", False, 0, ((-2.0, 0.0), (0.0, 1.0))),
-    _record(e.mish, "Misra 2019, arXiv:1908.08681", (-0.30884052, math.inf), "[, stable=False)", False, ulp=40),
-    _record(e.sigmoid, "Rumelhart, Hinton & Williams 1986", (0.0, 1.0), aliases=("logistic",), ulp=40),
-    _record(e.tanh, "LeCun et al. 1998", (-1.0, 1.0)),
-    _record(e.log_sigmoid, "", (-math.inf, 0.0), ulp=40),
-    _record(e.softplus, "Dugas et al. 2001", _UP, ulp=40),
-    _record(e.squareplus, "Barron 2021, arXiv:2112.11687", _UP),
-    _record(
-        e.sparse_plus,
-        "Blondel, Martins & Niculae 2020, arXiv:1901.02324",
-        _UP,
-        "[)",
-        True,
-        1,
-        ((-1.0, 0.0), (1.0, 1.0)),
-    ),
-    _record(
-        e.sparse_sigmoid,
-        "Martins & Astudillo 2016, arXiv:1602.02068",
-        (0.0, 1.0),
-        "[]",
-        True,
-        0,
-        ((-1.0, 0.0), (1.0, 0.0)),
-    ),
-    _record(
-        e.soft_sign, "Bergstra et al. 2009; Elliott 1993", (-1.0, 1.0), "()", True, 1, _zero(1.0), aliases=("softsign",)
-    ),
-    _record(e.hard_shrink, "Donoho & Johnstone 1994", _LINE, "()", True, JUMP, ((-0.5, 0.0), (0.5, 0.0)), stable=False),
-    _record(e.soft_shrink, "Donoho 1995", _LINE, "()", True, 0, ((-0.5, 0.0), (0.5, 0.0)), stable=False),
-    _record(e.tanh_shrink, "", stable=False),
-    _record(e.exponential, "", _UP, aliases=("exp",), largest=88.0, ulp=40, stable=False),
-    _record(e.log_cosh, "NNlib, logcosh", _UP, "[, stable=False)", False),
-    _record(e.lisht, "Roy et al. 2019, arXiv:1901.05894", _UP, "[, stable=False)", False),
-    _record(e.snake, "Ziyin, Hartwig & Ueda 2020, arXiv:2006.08195", params=(("alpha", 1.0),), ulp=40),
-    _record(
-        e.squared_relu,
-        "So et al. 2021, arXiv:2109.08668",
-        _UP,
-        "[, stable=False)",
-        True,
-        1,
-        _zero(0.0),
-        aliases=("relu_squared",),
-    ),
-    _record(e.laplace, "Ma et al. 2022, arXiv:2209.10655", (0.0, 1.0), ulp=40),
-    _record(
-        e.xielu,
-        "Huang & Schlag 2024, arXiv:2411.13010",
-        (-0.20577072, math.inf),
-        "[, stable=False)",
-        False,
-        1,
-        _zero(0.5),
-        params=(("raw_positive", e.RAW_POSITIVE), ("raw_negative", e.RAW_NEGATIVE)),
-        ulp=40,
-    ),
-    _record(
-        e.step,
-        "McCulloch & Pitts 1943",
-        (0.0, 1.0),
-        "[]",
-        True,
-        JUMP,
-        _zero(0.0),
-        untrainable=_STEP,
-        aliases=("heaviside",),
-    ),
-    _record(
-        e.bipolar, "Rosenblatt 1958", (-1.0, 1.0), "[]", True, JUMP, _zero(0.0), untrainable=_STEP, aliases=("sign",)
-    ),
-    _record(e.lecun_tanh, "LeCun et al. 1998, Efficient BackProp", (-1.7159, 1.7159)),
-    _record(e.penalized_tanh, "Xu, Huang & Li 2016, arXiv:1602.05980", (-0.25, 1.0), "()", True, 0, _zero(0.25)),
-    _record(e.arctan, "Kamruzzaman & Aziz 2002", (-math.pi / 2, math.pi / 2), aliases=("atan",)),
-    _record(e.isru, "Carlile et al. 2017, arXiv:1710.09967", (-1.0, 1.0)),
-    _record(e.isrlu, "Carlile et al. 2017, arXiv:1710.09967", (-1.0, math.inf), "()", True, 2, _zero(1.0)),
-    _record(
-        e.tanh_exp, "Liu & Di 2020, arXiv:2003.09855", (-0.35328, math.inf), "[)", False, aliases=("telu",), ulp=40
-    ),
-    _record(e.gaussian, "", (0.0, 1.0), "(]", False, ulp=40),
-    _record(e.sin, "Sopena et al. 1999; Sitzmann et al. 2020", (-1.0, 1.0), "[]", False, aliases=("sine",)),
-    _record(e.cos, "", (-1.0, 1.0), "[]", False, aliases=("cosine",)),
-    _record(e.gcu, "Noel et al. 2021, arXiv:2108.12943", _LINE, "()", False, stable=False),
-    _record(e.cube, "Eger et al. 2018, arXiv:1901.02671", stable=False),
-    _record(e.square, "", _UP, "[, stable=False)", False),
-    _record(e.absolute, "", _UP, "[)", False, 0, _zero(0.0), name="abs"),
-    _record(e.shifted_softplus, "Schütt et al. 2017, arXiv:1706.08566", (-math.log(2), math.inf), stable=False),
-    _record(
-        e.star_relu,
-        "Yu et al. 2022, arXiv:2210.13452",
-        (e.STAR_SHIFT, math.inf),
-        "[, stable=False)",
-        True,
-        1,
-        _zero(0.0),
-        params=(("scale", e.STAR_SCALE), ("shift", e.STAR_SHIFT)),
-    ),
-    _record(e.sinlu, "Paul et al. 2022", (-0.49738, math.inf), "[)", False, params=(("a", 1.0), ("b", 1.0)), ulp=40),
-    _gate(g.glu, "Dauphin et al. 2017, arXiv:1612.08083"),
-    _gate(g.reglu, "Shazeer 2020, arXiv:2002.05202"),
-    _gate(g.geglu, "Shazeer 2020, arXiv:2002.05202"),
-    _gate(g.swiglu, "Shazeer 2020, arXiv:2002.05202"),
-    _gate(g.bilinear, "Shazeer 2020, arXiv:2002.05202"),
-    _gate(g.maxout_of(2), "Goodfellow et al. 2013, arXiv:1302.4389"),
-    _gate(g.crelu, "Shang et al. 2016, arXiv:1603.05201", inputs=1, outputs=2),
-)
-
-ACTIVATIONS: dict[str, Activation] = {record.name: record for record in _RECORDS}
-_NAMES = {alias: record for record in _RECORDS for alias in (record.name, *record.aliases)}
-
-
-def get(activation) -> Activation:
-    """The record of a name, an alias, a record, or any elementwise callable.
+def get(activation: str | Activation | Callable) -> Activation:
+    """The record of an activation.
 
     Args:
-      activation: a name such as "relu", an alias such as "atan", an `Activation`, or a function of an array.
-
-    Returns:
-      The `Activation`; for a caller's own function one without facts.
+      activation: a name or alias of the table, upper or lower case, with or without underscores; an `Activation`,
+        returned as it is; or any elementwise function of an array, which gets a record without facts.
 
     Raises:
-      ValueError: the name is unknown; the message has the nearest known ones.
+      ValueError: an unknown name, with the nearest known ones.
       TypeError: neither a name nor a callable.
 
-    >>> get("telu").name
-    'tanh_exp'
-    >>> get("rellu")
-    Traceback (most recent call last):
-    ValueError: unknown activation 'rellu'; did you mean relu, rrelu, relu6? jaxnn.ACTIVATIONS has all of them
+    >>> get("LeakyReLU").name, get(jnp.tanh).name
+    ('leaky_relu', 'tanh')
     """
     if isinstance(activation, Activation):
         return activation
     if isinstance(activation, str):
-        if activation in _NAMES:
-            return _NAMES[activation]
-        near = difflib.get_close_matches(activation, _NAMES, cutoff=0.5) or list(ACTIVATIONS)[:3]
-        raise ValueError(
-            f"unknown activation {activation!r}; did you mean {', '.join(near)}? jaxnn.ACTIVATIONS has all of them"
-        )
+        names = _names()
+        if _plain(activation) not in names:
+            near = difflib.get_close_matches(_plain(activation), names, n=3) or difflib.get_close_matches(
+                _plain(activation), names, n=3, cutoff=0
+            )
+            near = dict.fromkeys(names[name].name for name in near)
+            raise ValueError(f"unknown activation {activation!r}; did you mean {' or '.join(map(repr, near))}?")
+        return names[_plain(activation)]
     if not callable(activation):
-        raise TypeError(f"activation {activation!r}; expected a name such as 'relu', an Activation or a function")
-    return Activation(getattr(activation, "__name__", type(activation).__name__), activation)
+        raise TypeError(f"activation {activation!r} is a {type(activation).__name__}; expected a name or a function")
+    return _of_callable(activation)
 
 
-def maxout(pieces: int) -> Activation:
-    """Maxout over k affine pieces, max(z₁, …, z_k); `get("maxout")` has two.
+def _plain(name: str) -> str:
+    return "".join(c for c in name.lower() if c.isalnum())
 
-    >>> maxout(3).inputs
-    3
-    """
-    if pieces < 2:
-        raise ValueError(f"maxout({pieces}); expected at least two pieces")
-    return Activation("maxout", g.maxout_of(pieces), ACTIVATIONS["maxout"].source, inputs=pieces)
+
+@cache
+def _names() -> dict[str, Activation]:
+    return {_plain(name): record for record in ACTIVATIONS.values() for name in (record.name, *record.aliases)}
+
+
+@cache
+def _of_callable(fn: Callable) -> Activation:
+    known = {record.fn: record for record in ACTIVATIONS.values()}
+    return known.get(fn) or Activation(getattr(fn, "__name__", type(fn).__name__), fn)

@@ -57,7 +57,7 @@ def hard_mish(x):
 
 def mish(x):
     """x tanh(log(1 + eˣ)). Source: Misra 2019."""
-    limit = math.log(float(jnp.finfo(x.dtype).max)) / 2 - 1  # here the gate is 1, and e²ˣ finite
+    limit = math.log(float(jnp.finfo(jnp.result_type(x)).max)) / 2 - 1  # here the gate is 1, and e²ˣ finite
     n = jnp.exp(jnp.minimum(x, limit))
     w = n * (n + 2)
     r = 1 / (w + 2)

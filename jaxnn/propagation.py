@@ -1,13 +1,10 @@
-"""How signals and gradients pass through wide random layers: gains, the length map, the edge of chaos.
+"""Signal propagation in wide random networks: gains, length and correlation maps, the edge of chaos.
 
-z is standard normal, φ the activation, weights N(0, σ_w²/fan_in), biases N(0, σ_b²).
+With weights N(0, σ_w² / fan_in) and biases N(0, σ_b²) a pre-activation is normal with variance q, layer after layer:
+q ← V(q) = σ_w² E[φ(√q z)²] + σ_b², z standard normal (Poole et al. 2016; Schoenholz et al. 2017).
 
-    gain            1/√E[φ(z)²]                      length map   V(q) = σ_w² E[φ(√q z)²] + σ_b²
-    backward gain   1/√E[φ′(z)²]                     χ₁           σ_w² E[φ′(√q* z)²] at the fixed point q* of V
-
-The expectations are Gauss-Legendre quadratures on panels over [−10, 10], cut at the kinks, in float64 on the host.
-
-Source: Poole et al. 2016, arXiv:1606.05340; Schoenholz et al. 2017, arXiv:1611.01232.
+The integrals are sums over Gauss-Legendre panels on [−10, 10], split at the kinks: 1e-10 where all kinks are declared.
+They are computed at once, in float64, whatever the caller's settings, also inside `jax.jit` and `jax.vmap`.
 """
 
 import math
@@ -19,189 +16,259 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnn.activations import Activation, get
+from . import activations
+from .activations import Activation
 
-_REACH = 10.0  # beyond ten standard deviations the density is below 1e-22
-_PANEL = 2.5
+_END, _WIDTH, _NODES = 10.0, 2.5, 24
+_CHUNK = 4096  # one shape for all one-dimensional integrals: a function is compiled once
 
 
 class ActivationFacts(NamedTuple):
-    """What the quadrature says about an activation; float64 numbers."""
+    """How an activation carries signals; each integral over one standard normal pre-activation z, so q = 1."""
 
-    gain: float  # 1/√E[φ(z)²]
-    backward_gain: float  # 1/√E[φ′(z)²]; NaN where the derivative is zero almost everywhere
-    mean: float  # E[φ(z)]
-    chi_1: float  # E[φ′²]/E[φ²] at q = 1 with matched weights: below 1 gradients vanish, above they explode
-    slope: float  # V′(1) with matched weights, E[φ² (z² − 1)]/(2 E[φ²]), which includes the jumps of φ
-    monotone: bool  # on a grid over [−10, 10]
-    edge: tuple[float, float]  # (σ_w², σ_b²) of the edge of chaos at q = 1; NaN where σ_b² would be negative
-    error: float  # estimate of the relative error of the moments
-
-    @property
-    def stable(self) -> bool:
-        """Does the length map with matched weights return to 1 after a disturbance?"""
-        return abs(self.slope) <= 1 + 1e-9
+    gain: float  # 1 / √E[φ(z)²]
+    backward_gain: float  # 1 / √E[φ′(z)²]
+    chi_1: float  # gain² E[φ′(z)²]: what a layer of this gain does to the mean square of a gradient
+    stability: float  # V′(1) of the length map with this gain: between −1 and 1, lengths return to 1
+    monotone: bool  # non-decreasing on the grid of the integrals, −10 to 10
+    edge: tuple[float, float]  # (σ_w², σ_b²) with fixed point 1 and χ₁ = 1; σ_b² is NaN where there is none
+    error: float  # estimate of the largest relative error of the integrals
 
 
-def expectation(function: Callable, q: float = 1.0, kinks: Sequence[float] = (), nodes: int = 40) -> np.ndarray:
-    """E[f(√q z)], z standard normal.
+class _Function(NamedTuple):
+    """What the integrals need to know: φ at its initial parameters, and where it is not smooth."""
 
-    Args:
-      function: of a float64 array (n,); returns (..., n).
-      q: the variance.
-      kinks: where the function or its derivative jumps; without them the error is that of a kink inside a panel.
-      nodes: of each panel.
-
-    Returns:
-      (...) float64.
-
-    >>> float(expectation(lambda x: x * x, q=4.0).round(12))
-    4.0
-    """
-    z, weight = _nodes(tuple(k / math.sqrt(q) for k in kinks), nodes)
-    return _host(function)(math.sqrt(q) * z) @ weight
-
-
-def _nodes(kinks, nodes):
-    """Nodes and weights of E over a standard normal z."""
-    cuts = np.arange(-_REACH, _REACH + _PANEL / 2, _PANEL)
-    cuts = np.unique(np.concatenate([cuts, [k for k in kinks if abs(k) < _REACH]]))
-    x, w = np.polynomial.legendre.leggauss(nodes)
-    half, middle = np.diff(cuts)[:, None] / 2, (cuts[1:] + cuts[:-1])[:, None] / 2
-    z = (middle + half * x).ravel()
-    return z, (half * w).ravel() * np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
-
-
-def _host(function):
-    """The function of a float64 NumPy array, evaluated now, even inside a trace, whatever the caller's dtype."""
-
-    def evaluate(x):
-        with jax.enable_x64(True), jax.ensure_compile_time_eval():
-            return np.asarray(jax.jit(function)(jnp.asarray(x, jnp.float64)))
-
-    return evaluate
-
-
-def _value_and_slope(fn):
-    return jax.vmap(jax.value_and_grad(fn))
-
-
-def _with_initial_params(record: Activation) -> Callable:
-    return lambda x: record.fn(x, *(jnp.asarray(value, x.dtype) for _, value in record.params))
+    fn: Callable
+    kinks: tuple[float, ...]
+    jumps: bool
 
 
 @cache
+def _function(activation: Activation, kinks) -> _Function:
+    if activation.inputs != 1 or activation.outputs != 1:
+        raise ValueError(
+            f"{activation.name} takes {activation.inputs} pre-activations to {activation.outputs} outputs; expected an "
+            "elementwise activation. `second_moment` knows the others."
+        )
+    where = tuple(float(at) for at, _ in activation.kinks) if kinks is None else tuple(map(float, kinks))
+    return _Function(_at_start(activation), where, activation.smoothness == -1)
+
+
+@cache
+def _at_start(activation: Activation) -> Callable:
+    """φ at the initial values of its trainable parameters."""
+    values = [value for _, value in activation.params]
+    return lambda x: activation.fn(x, *(jnp.full_like(x, value) for value in values))
+
+
+def _declared(activation, kinks) -> _Function:
+    return _function(activations.get(activation), None if kinks is None else tuple(kinks))
+
+
+@cache
+def _compiled(fn):
+    """φ and φ′ of a vector."""
+    return jax.jit(lambda u: jax.jvp(fn, (u,), (jnp.ones_like(u),)))
+
+
+def _values(fn, u):
+    """φ(u) and φ′(u) in float64, on the host, for u of any shape."""
+    flat = np.ravel(u)
+    chunks = np.pad(flat, (0, -flat.size % _CHUNK)).reshape(-1, _CHUNK)
+    with jax.enable_x64(True), jax.ensure_compile_time_eval():
+        parts = [_compiled(fn)(chunk) for chunk in chunks]
+    return [np.concatenate([np.asarray(p[i], float) for p in parts])[: flat.size].reshape(np.shape(u)) for i in (0, 1)]
+
+
+@cache
+def _legendre(nodes):
+    return np.polynomial.legendre.leggauss(nodes)
+
+
+def _panels(kinks, width):
+    """Nodes z and weights (…, nodes) of the standard normal, from kinks (…, number of kinks), split at each."""
+    kinks = np.clip(kinks, -_END, _END)
+    ends = np.full((*kinks.shape[:-1], 1), _END)
+    breaks = np.sort(np.concatenate([-ends, kinks, ends], axis=-1), axis=-1)
+    lengths = np.diff(breaks)
+    parts = np.maximum(1, np.ceil(lengths.reshape(-1, lengths.shape[-1]).max(axis=0) / width)).astype(int)
+    low = np.repeat(breaks[..., :-1], parts, axis=-1)
+    size = np.repeat(lengths / parts, parts, axis=-1)
+    low = low + size * np.concatenate([np.arange(n) for n in parts])
+    nodes, weights = _legendre(_NODES)
+    z = low[..., None] + size[..., None] * (nodes + 1) / 2
+    weights = size[..., None] * weights / 2 * np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+    return z.reshape(*z.shape[:-2], -1), weights.reshape(*z.shape[:-2], -1)
+
+
+def _moments(function: _Function, q: float, width=_WIDTH):
+    """E[φ²], E[φ′²] and E[φ² (z² − 1)] / 2 = q d/dq E[φ²], with φ and φ′ at √q z."""
+    root = math.sqrt(q)
+    z, weights = _panels(np.array(function.kinks) / root, width / max(1, root))
+    value, slope = _values(function.fn, root * z)
+    return np.array([np.sum(weights * f) for f in (value**2, slope**2, value**2 * (z * z - 1) / 2)]), value
+
+
+def _converged(function: _Function, q: float):
+    """The moments by panels that are halved until they agree, and their relative error."""
+    width, (moments, _) = _WIDTH, _moments(function, q)
+    for _ in range(6):
+        width /= 2
+        (finer, values), before = _moments(function, q, width), moments
+        error = float(np.max(np.abs(finer - before)[:2] / np.maximum(np.abs(finer[:2]), 1e-300)))
+        moments = finer
+        if not error > 1e-12:
+            break
+    return moments, values, error
+
+
 def activation_facts(activation, kinks: Sequence[float] | None = None) -> ActivationFacts:
-    """Gain, backward gain, χ₁, V′(1), monotonicity and the edge of chaos of any elementwise activation.
+    """Gain, backward gain, χ₁, stability, monotonicity and the edge of chaos of any elementwise activation.
 
     Args:
-      activation: a name, an `Activation` or a callable.
-      kinks: where the function or its derivative jumps, as a tuple; the record's own where None. With all of them
-        declared the moments are accurate to 1e-10.
+      activation: a name, an `Activation` or any elementwise callable; a random one without a key.
+      kinks: where the function or a derivative jumps; those of the record where None. Without all kinks declared
+        the result is less accurate, and `error` says how much.
 
     Returns:
-      `ActivationFacts`, with an estimate of the error.
+      `ActivationFacts`. A function that jumps has no χ₁ and no backward gain: NaN.
 
-    Raises:
-      ValueError: the activation is not elementwise, or it is nowhere finite.
-
-    >>> round(activation_facts("relu").gain ** 2, 12)
-    2.0
+    >>> facts = activation_facts("relu")
+    >>> round(facts.gain**2, 10), round(facts.chi_1, 10), facts.monotone
+    (2.0, 1.0, True)
     """
-    record = get(activation)
-    if (record.inputs, record.outputs) != (1, 1):
-        raise ValueError(
-            f"{record.name} is not elementwise; expected a function of one number (second_moment takes gates)"
-        )
-    kinks = tuple(k for k, _ in record.kinks) if kinks is None else tuple(kinks)
-    fn = _with_initial_params(record)
-
-    def moments(x):
-        value, slope = _value_and_slope(fn)(x)
-        return jnp.stack([value, value * value, slope * slope, value * value * (x * x - 1) / 2])
-
-    fine = expectation(moments, kinks=kinks)
-    mean, square, slope_square, growth = map(float, fine)
-    if not np.all(np.isfinite(fine)) or square == 0:
-        raise ValueError(
-            f"{record.name}: E[φ(z)²] is {square}; expected a function that is finite on [−10, 10] and not 0"
-        )
-    # Panels that are cut elsewhere see another error at an undeclared kink.
-    coarse = expectation(moments, kinks=(*kinks, 0.1234, -0.4321, 1.9), nodes=27)
-    error = float(np.max(np.abs(fine - coarse) / np.maximum(np.abs(fine), math.sqrt(square))))
-    grid = _host(fn)(np.linspace(-10, 10, 20_001))
-    rises = np.diff(grid)
-    tolerance = 1e-12 * np.max(np.abs(grid))
-    bias = 1 - square / slope_square if slope_square > 0 else math.nan
+    function = _declared(activation, kinks)
+    (square, slope, spread), values, error = _converged(function, 1.0)
+    slope = math.nan if function.jumps else slope
     return ActivationFacts(
-        gain=1 / math.sqrt(square),
-        backward_gain=1 / math.sqrt(slope_square) if slope_square > 0 else math.nan,
-        mean=mean,
-        chi_1=slope_square / square,
-        slope=growth / square,
-        monotone=bool(np.all(rises >= -tolerance) or np.all(rises <= tolerance)),
-        edge=(1 / slope_square, bias) if slope_square > 0 and bias >= -1e-12 else (math.nan, math.nan),
+        gain=_inverse(math.sqrt(square)),
+        backward_gain=_inverse(math.sqrt(slope)),
+        chi_1=float(slope * _inverse(square)),
+        stability=float(spread * _inverse(square)),
+        monotone=bool(np.all(np.diff(values) >= -1e-14 * np.abs(values[1:]))),
+        edge=_edge(1.0, square, slope),
         error=error,
     )
 
 
-def length_map(activation, q: float, weight_variance: float, bias_variance: float = 0.0) -> float:
-    """V(q) = σ_w² E[φ(√q z)²] + σ_b², the mean square of the next pre-activation.
-
-    >>> round(length_map("relu", q=3.0, weight_variance=2.0), 12)
-    3.0
-    """
-    record = get(activation)
-    fn = _with_initial_params(record)
-    return weight_variance * float(expectation(lambda x: fn(x) ** 2, q, [k for k, _ in record.kinks])) + bias_variance
+def _inverse(x) -> float:
+    return float(1 / x) if x else math.inf
 
 
-def correlation_map(activation, c: float, q: float, weight_variance: float, bias_variance: float = 0.0) -> float:
-    """C(c) = (σ_w² E[φ(u₁) φ(u₂)] + σ_b²)/q, with u₁ = √q z₁ and u₂ = √q (c z₁ + √(1−c²) z₂).
+def _edge(q, square, slope):
+    bias = q - square * _inverse(slope)
+    return _inverse(slope), float(bias) if bias >= -1e-12 * q else math.nan
+
+
+def edge_of_chaos(activation, q: float = 1.0, kinks: Sequence[float] | None = None) -> tuple[float, float]:
+    """The variances that keep both lengths and gradients: σ_w² = 1 / E[φ′(√q z)²], σ_b² = q − σ_w² E[φ(√q z)²].
+
+    With them q is a fixed point of the length map and χ₁ = 1: a point of the edge of chaos for each q.
 
     Args:
-      activation: a name, an `Activation` or a callable.
-      c: correlation of two pre-activations, within [−1, 1].
-      q: their variance, a fixed point of the length map.
-      weight_variance: σ_w².
-      bias_variance: σ_b².
+      activation, kinks: as for `activation_facts`.
+      q: variance of the pre-activations, above 0.
 
     Returns:
-      The correlation after the next layer.
+      Two numbers; σ_b² is NaN where it would be negative: no edge passes there.
 
-    >>> round(correlation_map("identity", c=0.5, q=1.0, weight_variance=1.0), 12)
-    0.5
+    >>> [round(variance, 6) for variance in edge_of_chaos("relu", 3.0)]
+    [2.0, 0.0]
     """
-    record = get(activation)
-    fn, kinks, across = _with_initial_params(record), [k for k, _ in record.kinks], math.sqrt(max(0.0, 1 - c * c))
-    z1, w1 = _nodes(tuple(k / math.sqrt(q) for k in kinks), 40)
-    total = 0.0
-    for z, w in zip(z1, w1, strict=True):
-        # The inner panels are cut where u₂ meets a kink, which moves with z₁.
-        cuts = tuple((k / math.sqrt(q) - c * z) / across for k in kinks) if across else ()
-        z2, w2 = _nodes(cuts, 20)
-        u = math.sqrt(q) * np.concatenate([[z], c * z + across * z2])
-        values = _host(fn)(u)
-        total += w * values[0] * (values[1:] @ w2)
-    return float(weight_variance * total + bias_variance) / q
+    function = _declared(activation, kinks)
+    square, slope, _ = _converged(function, _positive(q))[0]
+    return _edge(q, square, math.nan if function.jumps else slope)
+
+
+def length_map(activation, q: float, weight_variance=1.0, bias_variance=0.0, kinks=None) -> float:
+    """V(q) = σ_w² E[φ(√q z)²] + σ_b²: the variance of the pre-activations one layer on.
+
+    Args:
+      activation, kinks: as for `activation_facts`.
+      q: their variance before, above 0.
+      weight_variance, bias_variance: σ_w² and σ_b².
+
+    >>> round(length_map("relu", 3.0, weight_variance=2.0), 10)
+    3.0
+    """
+    return float(weight_variance * _converged(_declared(activation, kinks), _positive(q))[0][0] + bias_variance)
+
+
+def _positive(q):
+    if not q > 0:
+        raise ValueError(f"q={q}; expected a variance above 0, e.g. 1.0")
+    return float(q)
+
+
+def correlation_map(activation, c: float, q: float = 1.0, weight_variance=None, bias_variance=0.0, kinks=None) -> float:
+    """C(c) = (σ_w² E[φ(u₁) φ(u₂)] + σ_b²) / q: the correlation of two inputs' pre-activations one layer on.
+
+    u₁ and u₂ are normal with variance q, a fixed point of the length map, and correlation c.
+
+    Args:
+      activation, kinks: as for `activation_facts`.
+      c: the correlation before, in [−1, 1].
+      q: the fixed point, above 0.
+      weight_variance, bias_variance: σ_w² and σ_b²; σ_w² such that q is a fixed point where None.
+
+    >>> round(correlation_map("relu", 0.0), 10)  # 1/π
+    0.3183098862
+    """
+    if not -1 <= c <= 1:
+        raise ValueError(f"c={c}; expected a correlation in [−1, 1]")
+    function, root = _declared(activation, kinks), math.sqrt(_positive(q))
+    if weight_variance is None:
+        weight_variance = (q - bias_variance) / _converged(function, q)[0][0]
+    # u₁, u₂ = √q (a s ± b d) with s, d independent. For a fixed value of the smaller term both kinks of the other are
+    # known, and the integral over it is smooth but where two kinks meet.
+    sign = 1 if c >= 0 else -1
+    a, b = math.sqrt((1 + abs(c)) / 2), math.sqrt((1 - abs(c)) / 2)
+    at = np.array(function.kinks) / root
+    pairs = (at[:, None] - sign * at).ravel() / 2
+    outer, outer_weights = _panels(pairs / b if b else pairs[:0], _WIDTH / max(1, root * b))
+    lines = np.concatenate([at - b * outer[:, None], sign * at + b * outer[:, None]], axis=-1) / a
+    inner, inner_weights = _panels(lines, _WIDTH / max(1, root * a))
+    first, _ = _values(function.fn, root * (a * inner + b * outer[:, None]))
+    second, _ = _values(function.fn, root * sign * (a * inner - b * outer[:, None]))
+    mean = np.sum(outer_weights * np.sum(inner_weights * first * second, axis=-1))
+    return float((weight_variance * mean + bias_variance) / q)
 
 
 @cache
 def second_moment(activation: Activation) -> float:
-    """E[φ(z)²] for independent standard normal pre-activations z, the mean over the outputs of one unit.
+    """E[φ(z)²] of one output, its pre-activations independent standard normal, its parameters as they start.
 
-    Trainable parameters are at their initial values; the slope of a random activation is its mean, as in evaluation.
-    A gate takes an integral over two dimensions, maxout of k pieces one over k.
+    The gain of the record where it has one (of a random activation over its draws, as in training), an integral over
+    one or two pre-activations elsewhere.
 
-    >>> from jaxnn import get_activation
-    >>> round(second_moment(get_activation("swiglu")), 6), round(second_moment(get_activation("crelu")), 6)
-    (0.355776, 0.5)
+    Args: activation, a name, an `Activation` or any callable.
+
+    Raises ValueError where more than two pre-activations feed an output and the record has no gain.
+
+    >>> round(second_moment("relu"), 9)
+    0.5
     """
-    fn, kinks = _with_initial_params(activation), tuple(k for k, _ in activation.kinks)
-    if activation.inputs == 1:
-        return float(np.mean(expectation(lambda x: jnp.square(fn(x[:, None])).T, kinks=kinks)))
-    z, weight = _nodes((0.0,), max(2, round(1e6 ** (1 / activation.inputs) / 8)) if activation.inputs < 4 else 2)
-    axes = np.meshgrid(*[z] * activation.inputs, indexing="ij")
-    weights = math.prod(np.meshgrid(*[weight] * activation.inputs, indexing="ij"))
-    values = _host(fn)(np.stack(axes, axis=-1).reshape(-1, activation.inputs))
-    return float(np.mean(values**2, axis=-1) @ weights.ravel())
+    record = activations.get(activation)
+    return _moment(record) if record.gain is None else record.gain**-2
+
+
+def _moment(record: Activation) -> float:
+    """E[φ²] by integration, the mean over the outputs."""
+    if record.inputs > 2:
+        raise ValueError(
+            f"{record.name}: {record.inputs} pre-activations feed one output; the integral takes 2 at most. Give the "
+            "record its gain: Activation(..., gain=1 / √E[φ²])"
+        )
+    kinks, fn = np.array([float(at) for at, _ in record.kinks]), _at_start(record)
+    if record.inputs == record.outputs == 1:
+        return float(_converged(_Function(fn, tuple(kinks), False), 1.0)[0][0])
+    z, weights = _panels(kinks, _WIDTH)
+    units = z[:, None]
+    if record.inputs == 2:
+        # The second pre-activation, split where it has a kink and where it ties with the first.
+        second, second_weights = _panels(np.concatenate([z[:, None], np.tile(kinks, (z.size, 1))], axis=-1), _WIDTH)
+        units = np.stack(np.broadcast_arrays(z[:, None], second), axis=-1)
+        weights = weights[:, None] * second_weights
+    with jax.enable_x64(True), jax.ensure_compile_time_eval():
+        squares = np.asarray(jax.jit(fn)(units), float) ** 2
+    return float(np.sum(weights * np.mean(squares, axis=-1)))

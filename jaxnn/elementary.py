@@ -1,0 +1,87 @@
+"""Activations that are elementary functions: powers, exponentials, waves, and what shrinks its input towards 0."""
+
+import math
+
+import jax.numpy as jnp
+
+
+def identity(x):
+    """x. Source: the linear unit."""
+    return x
+
+
+def absolute(x):
+    """|x|. Source: Jarrett et al. 2009."""
+    return jnp.abs(x)
+
+
+def square(x):
+    """x². Source: Livni, Shalev-Shwartz & Shamir 2014."""
+    return jnp.square(x)
+
+
+def cube(x):
+    """x³. Source: Eger, Youssef & Gurevych 2018."""
+    return x**3
+
+
+def exponential(x):
+    """eˣ. Source: Keras."""
+    return jnp.exp(x)
+
+
+def gaussian(x):
+    """e^(−x²). Source: Broomhead & Lowe 1988."""
+    return jnp.exp(-jnp.square(x))
+
+
+def log_cosh(x):
+    """log cosh x. Source: NNlib."""
+    size = jnp.abs(x)
+    u = jnp.expm1(-size)  # cosh x − 1 = u² / (2 (1 + u)), log cosh x = |x| − log 2 + log(1 + (1 + u)²)
+    near = size < 1
+    return jnp.where(near, 0, size - math.log(2)) + jnp.log1p(
+        jnp.where(near, jnp.square(u) / (2 + 2 * jnp.where(near, u, 0)), jnp.square(1 + u))
+    )
+
+
+def sin(x, omega=1.0):
+    """sin(ωx). Source: Sopena, Romero & Alquézar 1999; Sitzmann et al. 2020."""
+    return jnp.sin(omega * x)
+
+
+def cos(x):
+    """cos x. Source: Rahimi & Recht 2007."""
+    return jnp.cos(x)
+
+
+def snake(x, alpha):
+    """x + sin²(αx) / α, α trainable. Source: Ziyin, Hartwig & Ueda 2020."""
+    tiny = jnp.abs(alpha) < 1e-12  # the limit is x + αx²
+    wave = jnp.square(jnp.sin(alpha * x)) / jnp.where(tiny, 1, alpha)
+    return x + jnp.where(tiny, alpha * x * x, wave)
+
+
+def hard_shrink(x, lam=0.5):
+    """x where |x| > λ, 0 elsewhere. Source: Donoho & Johnstone 1994."""
+    return jnp.where(jnp.abs(x) <= lam, 0, x)
+
+
+def soft_shrink(x, lam=0.5):
+    """sign(x) · max(|x| − λ, 0). Source: Donoho 1995."""
+    return jnp.where(jnp.abs(x) <= lam, 0, x - lam * jnp.sign(x))
+
+
+def tanh_shrink(x):
+    """x − tanh x. Source: Torch."""
+    near = jnp.abs(x) < 1
+    return jnp.where(near, _tanh_shrink_near_zero(jnp.where(near, x, 0)), x - jnp.tanh(x))
+
+
+def _tanh_shrink_near_zero(x):
+    """x − tanh x = x q / (1 + q) with Lambert's continued fraction q = x² / (3 + x² / (5 + x² / (7 + …)))."""
+    y = x * x
+    above, below = 1, 1
+    for odd in (15, 13, 11, 9, 7, 5, 3):
+        above, below = above + y * below / (odd * (odd + 2)), above
+    return x * y * below / (3 * above + y * below)

@@ -1,0 +1,122 @@
+"""Activations that let the positive side pass: piecewise linear and quadratic, with a curved tail, and smooth ones.
+
+Most are written with the two parts of x = max(x, 0) + min(x, 0), where min(x, 0) has derivative 1 at 0: at its kink a
+rectifier has its left derivative, as 'x > 0 ? right : left' reads.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from .sigmoids import hard_tanh, isru
+
+
+def relu(x):
+    """max(x, 0). Source: Fukushima 1969; Nair & Hinton 2010; Glorot, Bordes & Bengio 2011."""
+    return jnp.where(x <= 0, 0, x)
+
+
+def _negative(x):
+    return jnp.where(x <= 0, x, 0)
+
+
+def leaky_relu(x, slope=0.01):
+    """x where x > 0, slope · x elsewhere. Source: Maas, Hannun & Ng 2013."""
+    return jnp.where(x <= 0, slope * x, x)
+
+
+def prelu(x, slope):
+    """x where x > 0, a x elsewhere, a trainable. Source: He et al. 2015."""
+    return jnp.where(x <= 0, slope * x, x)
+
+
+def rrelu(x, low=1 / 8, high=1 / 3, key=None):
+    """x where x > 0, a x elsewhere, a ~ U(low, high) or without a key its mean. Source: Xu, Wang, Chen & Li 2015."""
+    if key is None:
+        return leaky_relu(x, (low + high) / 2)
+    return leaky_relu(x, jax.random.uniform(key, x.shape, x.dtype, low, high))
+
+
+def relu6(x):
+    """min(max(x, 0), 6). Source: Krizhevsky 2010."""
+    return hard_tanh(x, 0, 6)
+
+
+def threshold(x, theta=1.0, value=0.0):
+    """x where x > θ, value elsewhere. Source: Konda, Memisevic & Krueger 2014."""
+    return jnp.where(x <= theta, value, x)
+
+
+def tlu(x, tau):
+    """max(x, τ), τ trainable. Source: Singh & Krishnan 2019."""
+    return jnp.where(x <= tau, tau, x)
+
+
+def squared_relu(x):
+    """max(x, 0)². Source: So et al. 2021."""
+    return jnp.square(relu(x))
+
+
+def star_relu(x, scale, bias):
+    """s · max(x, 0)² + b, s and b trainable: at first mean 0 and variance 1. Source: Yu et al. 2022."""
+    return scale * squared_relu(x) + bias
+
+
+def elu(x, alpha=1.0):
+    """x where x > 0, α (eˣ − 1) elsewhere. Source: Clevert, Unterthiner & Hochreiter 2015."""
+    return relu(x) + alpha * jnp.expm1(_negative(x))
+
+
+def selu(x):
+    """λ · elu(x, α), λ = 1.0507…, α = 1.6733…: keeps mean 0 and variance 1. Source: Klambauer et al. 2017."""
+    return 1.0507009873554804934193349852946 * elu(x, 1.6732632423543772848170429916717)
+
+
+def celu(x, alpha=1.0):
+    """max(x, 0) + min(0, α (e^(x/α) − 1)). Source: Barron 2017."""
+    return relu(x) + alpha * jnp.expm1(_negative(x) / alpha)
+
+
+def isrlu(x, alpha=1.0):
+    """x where x > 0, x / √(1 + α x²) elsewhere. Source: Carlile et al. 2017."""
+    return relu(x) + isru(_negative(x), alpha)
+
+
+def xielu(x, positive, negative, beta=0.5):
+    """α₊x² + βx where x > 0, α₋(eˣ − 1 − x) + βx elsewhere. Source: Huang & Schlag 2024.
+
+    α₊ = softplus(positive) and α₋ = β + softplus(negative); positive and negative are trainable.
+    """
+    above, below = relu(x), _negative(x)
+    curved = softplus(positive) * above * above + (beta + softplus(negative)) * (jnp.expm1(below) - below)
+    return curved + beta * x
+
+
+def softplus(x, beta=1.0):
+    """log(1 + e^(βx)) / β. Source: Dugas et al. 2001."""
+    # The halves that max and |x| contribute to the derivative at 0 add up to the right one.
+    return jnp.maximum(x, 0) + jnp.log1p(jnp.exp(-jnp.abs(beta * x))) / beta
+
+
+def shifted_softplus(x):
+    """log(½ + ½ eˣ) = softplus(x) − log 2. Source: Schütt et al. 2017."""
+    return jnp.maximum(x, 0) + jnp.log1p(jnp.expm1(-jnp.abs(x)) / 2)
+
+
+def squareplus(x, b=4.0):
+    """(x + √(x² + b)) / 2. Source: Barron 2021."""
+    size = jnp.where(x < 0, -x, x)
+    inner = jnp.minimum(size, math.sqrt(float(jnp.finfo(jnp.result_type(x)).max)) / 2)  # beyond, √(x² + b) is |x|
+    larger = (size + (size - inner) + jnp.sqrt(inner * inner + b)) / 2
+    return jnp.where(x < 0, b / 4 / larger, larger)  # (x + r)(x − r) = −b: no cancellation on the left
+
+
+def sparse_plus(x):
+    """0 where x ≤ −1, (x + 1)² / 4 between, x where x ≥ 1. Source: Blondel, Martins & Niculae 2020."""
+    return jnp.where(x >= 1, x, jnp.square(hard_tanh(x) + 1) / 4)
+
+
+def crelu(x):
+    """[max(x, 0), max(−x, 0)]: two outputs for one input. Source: Shang et al. 2016."""
+    return jnp.concatenate([relu(x), relu(-x)], axis=-1)

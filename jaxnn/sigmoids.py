@@ -1,0 +1,85 @@
+"""Activations that climb from one level to another: sigmoids, their hard and sparse relatives, and the steps."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+
+def sigmoid(x):
+    """σ(x) = 1 / (1 + e⁻ˣ). Source: Rumelhart, Hinton & Williams 1986."""
+    return jax.lax.logistic(x)
+
+
+def log_sigmoid(x):
+    """log σ(x) = −log(1 + e⁻ˣ). Source: the log-likelihood of logistic regression."""
+    return jnp.minimum(x, 0) - jnp.log1p(jnp.exp(-jnp.abs(x)))
+
+
+def hard_tanh(x, low=-1.0, high=1.0):
+    """min(max(x, low), high). Source: Collobert 2004."""
+    return jnp.where(x <= low, low, jnp.where(x >= high, high, x))  # jnp.clip has derivative ½ at its ends
+
+
+def hard_sigmoid(x):
+    """min(max(x + 3, 0), 6) / 6. Source: Courbariaux, Bengio & David 2015; Howard et al. 2019."""
+    return hard_tanh(x + 3, 0, 6) / 6
+
+
+def sparse_sigmoid(x):
+    """min(max((x + 1) / 2, 0), 1). Source: Martins & Astudillo 2016."""
+    return (hard_tanh(x) + 1) / 2
+
+
+def tanh(x):
+    """tanh x. Source: LeCun et al. 1998."""
+    return jnp.tanh(x)
+
+
+def lecun_tanh(x):
+    """1.7159 tanh(2x / 3). Source: LeCun et al. 1998, Efficient BackProp."""
+    return 1.7159 * jnp.tanh(x * (2 / 3))
+
+
+def penalized_tanh(x, slope=0.25):
+    """tanh x where x > 0, slope · tanh x elsewhere. Source: Xu, Huang & Li 2016; Eger, Youssef & Gurevych 2018."""
+    t = jnp.tanh(x)
+    return jnp.where(x <= 0, slope * t, t)
+
+
+def arctan(x):
+    """arctan x. Source: Kamruzzaman & Aziz 2002."""
+    return jnp.arctan(x)
+
+
+def soft_sign(x):
+    """x / (1 + |x|). Source: Elliott 1993; Bergstra et al. 2009."""
+    x = jnp.clip(x, *_finite(x))
+    return x / (1 + jnp.abs(x))
+
+
+def isru(x, alpha=1.0):
+    """x / √(1 + α x²). Source: Carlile et al. 2017."""
+    limit = math.sqrt(_finite(x)[1]) / 2  # here the end is reached, and x² is finite
+    x = jnp.clip(x, -limit, limit)
+    return x / jnp.sqrt(1 + alpha * x * x)
+
+
+def laplace(x, mean=0.5**0.5, deviation=(4 * math.pi) ** -0.5):
+    """½ (1 + erf((x − μ) / (σ √2))), μ = √½, σ = √(1 / 4π). Source: Ma et al. 2022, Mega."""
+    return jax.lax.erfc((mean - x) * (1 / (deviation * math.sqrt(2)))) / 2  # 1 + erf would lose the left tail
+
+
+def step(x):
+    """1 where x > 0, 0 elsewhere. Source: McCulloch & Pitts 1943."""
+    return jnp.maximum(jnp.sign(x), 0)
+
+
+def bipolar(x):
+    """sign x. Source: Rosenblatt 1958."""
+    return jnp.sign(x)
+
+
+def _finite(x):
+    info = jnp.finfo(jnp.result_type(x))
+    return float(info.min), float(info.max)
