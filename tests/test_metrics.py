@@ -1,0 +1,191 @@
+"""Every metric against scikit-learn, with and without weights, ties, padding; the record recomputed."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sklearn import metrics as reference
+
+from jaxnn.metrics import METRICS, calibration_error, confusion_matrix, get, log_likelihood, zero_probability_share
+
+ROWS = 200
+every_metric = pytest.mark.parametrize("metric", METRICS.values(), ids=lambda metric: metric.name)
+class_counts = pytest.mark.parametrize("classes", [2, 4])
+weighting = pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+
+
+# All metrics in one program, compiled once for each shape and dtype.
+evaluate = jax.jit(lambda p, y, w=None: {name: metric.fn(p, y, w) for name, metric in METRICS.items()})
+
+
+def draw(classes, seed=0):
+    """Probabilities rounded to quarters of the likelihood, so that there are ties and zeros, and imbalanced labels."""
+    rng = np.random.default_rng(seed)
+    labels = np.minimum(rng.geometric(0.4, ROWS) - 1, classes - 1)
+    scores = np.round(2 * (rng.normal(size=(ROWS, classes)) + 1.5 * np.eye(classes)[labels])) / 2
+    p = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
+    return p, labels, rng.integers(0, 4, ROWS) / 2.0
+
+
+def expected_calibration_error(p, y, w, bins=15):
+    """The definition with a loop over the bins; edges belong to the bin below."""
+    confidence, right, total = p.max(1), p.argmax(1) == y, 0.0
+    for b in range(bins):
+        inside = (confidence > b / bins) & (confidence <= (b + 1) / bins)
+        if w[inside].sum() > 0:
+            gap = np.average(right[inside], weights=w[inside]) - np.average(confidence[inside], weights=w[inside])
+            total += abs(gap) * w[inside].sum() / w.sum()
+    return total
+
+
+def area(p, y, w):
+    if p.shape[1] == 2:
+        return reference.roc_auc_score(y, p[:, 1], sample_weight=w)
+    return np.mean([reference.roc_auc_score(y == k, p[:, k], sample_weight=w) for k in range(p.shape[1])])
+
+
+REFERENCES = {
+    "accuracy": lambda p, y, w: reference.accuracy_score(y, p.argmax(1), sample_weight=w),
+    "balanced_accuracy": lambda p, y, w: reference.balanced_accuracy_score(y, p.argmax(1), sample_weight=w),
+    "macro_f1": lambda p, y, w: reference.f1_score(y, p.argmax(1), average="macro", sample_weight=w),
+    "log_likelihood": lambda p, y, w: -reference.log_loss(y, p, sample_weight=w),
+    "brier": lambda p, y, w: reference.brier_score_loss(
+        y, p, sample_weight=w, scale_by_half=False, labels=range(p.shape[1])
+    ),
+    "calibration_error": expected_calibration_error,
+    "roc_auc": area,
+    "zero_probability_share": lambda p, y, w: np.average(p[np.arange(len(y)), y] == 0, weights=w),
+}
+
+
+@every_metric
+@class_counts
+@weighting
+def test_metric_equals_its_reference(metric, classes, weighted):
+    p, y, w = draw(classes)
+    w = w if weighted else np.ones(ROWS)
+    with jax.enable_x64(True):
+        got = evaluate(jnp.asarray(p), jnp.asarray(y), jnp.asarray(w) if weighted else None)[metric.name]
+        np.testing.assert_allclose(got, REFERENCES[metric.name](p, y, w), rtol=1e-12, atol=1e-14)
+
+
+@every_metric
+@class_counts
+def test_weights_matter_and_equal_repeated_rows(metric, classes):
+    p, y, w = draw(classes)
+    p[:20] = np.eye(classes)[(y[:20] + 1) % classes]
+    counts = (2 * w).astype(int)
+    again = np.repeat(np.arange(ROWS), counts)
+    with jax.enable_x64(True):
+        p, y = jnp.asarray(p), jnp.asarray(y)
+        weighted = evaluate(p, y, jnp.asarray(counts))[metric.name]
+        np.testing.assert_allclose(weighted, evaluate(p[again], y[again])[metric.name], rtol=1e-12)
+        assert weighted != evaluate(p, y)[metric.name]
+
+
+@class_counts
+@weighting
+def test_confusion_matrix(classes, weighted):
+    p, y, w = draw(classes)
+    got = confusion_matrix(jnp.asarray(p, jnp.float32), jnp.asarray(y), jnp.asarray(w) if weighted else None)
+    expected = reference.confusion_matrix(y, p.argmax(1), sample_weight=w if weighted else None)
+    np.testing.assert_array_equal(got, expected)
+
+
+@every_metric
+def test_padding_jit_vmap_dtype_and_strictness(metric, strict):
+    p, y, _ = draw(4)
+    p, y = jnp.asarray(p, jnp.float32), jnp.asarray(y)
+    plain = metric.fn(p, y)
+    assert plain.shape == ()
+    np.testing.assert_allclose(evaluate(p, y)[metric.name], plain, rtol=1e-6)
+    # Padding that is confident and wrong, with p_y = 0.
+    padded = jnp.concatenate([p, jnp.eye(4)[jnp.ones(7, int)]]), jnp.concatenate([y, jnp.zeros(7, y.dtype)])
+    weights = jnp.concatenate([jnp.ones(ROWS), jnp.zeros(7)])
+    np.testing.assert_allclose(evaluate(*padded, weights)[metric.name], plain, rtol=1e-6)
+    both = jax.vmap(evaluate, (0, None))(jnp.stack([p, p[::-1]]), y)[metric.name]
+    np.testing.assert_allclose(both, [plain, evaluate(p[::-1], y)[metric.name]], rtol=1e-6)
+    for dtype in (jnp.bfloat16, jnp.float16):
+        assert evaluate(p.astype(dtype), y, jnp.ones(ROWS, dtype))[metric.name].dtype == jnp.float32
+
+
+@every_metric
+@class_counts
+def test_range_is_attained_by_the_right_and_the_wrong_answer(metric, classes):
+    y = jnp.arange(12) % classes
+    right, wrong = (evaluate(jax.nn.one_hot(shown, classes), y)[metric.name] for shown in (y, (y + 1) % classes))
+    low, high = metric.range
+    best, worst = (high, low) if metric.greater_is_better else (low, high)
+    assert right == best
+    assert (right > wrong) == metric.greater_is_better
+    # With more than two classes an always-wrong ranking is not the reversed one; a logarithm of zero is held finite.
+    assert wrong == worst or (metric.name, classes) == ("roc_auc", 4) or np.isinf(worst)
+    for seed in range(3):
+        p, labels, w = draw(classes, seed)
+        got = evaluate(jnp.asarray(p, jnp.float32), jnp.asarray(labels), jnp.asarray(w, jnp.float32))
+        assert low <= got[metric.name] <= high
+
+
+# Edges.
+
+
+def test_ties_in_the_prediction_go_to_the_first_class():
+    p = jnp.full((2, 2), 0.5)
+    np.testing.assert_array_equal(confusion_matrix(p, jnp.array([0, 1])), [[1, 0], [1, 0]])
+
+
+def test_classes_without_rows_are_left_out():
+    p, y = jnp.array([[0.7, 0.2, 0.1], [0.2, 0.7, 0.1], [0.6, 0.3, 0.1]]), jnp.array([0, 1, 1])
+    assert METRICS["balanced_accuracy"].fn(p, y) == 0.75
+    np.testing.assert_allclose(METRICS["macro_f1"].fn(p, y), 2 / 3, rtol=1e-6)
+    assert METRICS["roc_auc"].fn(p, y) == 1
+    assert jnp.isnan(METRICS["roc_auc"].fn(p, jnp.zeros(3, int)))
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
+def test_a_probability_of_zero_is_counted_and_keeps_the_likelihood_finite(dtype):
+    p, y = jnp.array([[1.0, 0.0], [0.5, 0.5]], dtype), jnp.array([1, 1])
+    assert zero_probability_share(p, y) == 0.5
+    expected = (np.log(float(jnp.finfo(dtype).tiny)) + np.log(0.5)) / 2
+    np.testing.assert_allclose(log_likelihood(p, y), expected, rtol=1e-5)
+
+
+def test_no_weight_at_all_is_no_number():
+    p, y, _ = draw(2)
+    got = evaluate(jnp.asarray(p, jnp.float32), jnp.asarray(y), jnp.zeros(ROWS, jnp.float32))
+    assert all(jnp.isnan(value) for value in got.values())
+
+
+@pytest.mark.parametrize("bins", [1, 10])
+def test_calibration_error_with_other_bins_and_of_a_calibrated_forecast(bins):
+    p, y, w = draw(4)
+    with jax.enable_x64(True):
+        got = jax.jit(partial(calibration_error, bins=bins))(jnp.asarray(p), jnp.asarray(y), jnp.asarray(w))
+        np.testing.assert_allclose(got, expected_calibration_error(p, y, w, bins), rtol=1e-12)
+        honest = jnp.tile(jnp.array([[0.75, 0.25]]), (4, 1))
+        np.testing.assert_allclose(calibration_error(honest, jnp.array([0, 0, 0, 1]), bins=bins), 0, atol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: get("acuracy"), "unknown metric 'acuracy'; did you mean 'accuracy'"),
+        (lambda: METRICS["brier"].fn(jnp.ones((3, 2)), jnp.zeros(2, int)), r"labels of shape \(2,\) do not fit"),
+        (lambda: METRICS["brier"].fn(jnp.ones((3, 2)), jnp.zeros(3)), "expected integers"),
+        (lambda: METRICS["brier"].fn(jnp.ones((3, 2), int), jnp.zeros(3, int)), "expected floating point"),
+        (
+            lambda: METRICS["brier"].fn(jnp.ones((3, 2)), jnp.zeros(3, int), jnp.ones(2)),
+            r"weights of shape \(2,\); expected",
+        ),
+    ],
+)
+def test_errors(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_names_are_keys():
+    assert all(get(name) is metric and metric.name == name for name, metric in METRICS.items())
+    assert get(METRICS["brier"]) is METRICS["brier"]
