@@ -135,6 +135,11 @@ class MLP:
         return tuple(zip(self.sizes[:-1], widths, strict=True))
 
     @property
+    def random(self) -> bool:
+        """Does any activation draw random numbers?"""
+        return any(part.activation.random for layer in self.layers for part in layer)
+
+    @property
     def classes(self) -> int:
         """Classes that the head tells apart."""
         scores = jax.ShapeDtypeStruct(self.sizes[-1:], self.dtype)

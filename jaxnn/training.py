@@ -16,7 +16,8 @@ class Network(NamedTuple):
     """Two pure functions that make anything a network: a Flax or Equinox module, or a few lines of jnp.
 
     `init(key) -> params`, a pytree of arrays; `apply(params, x) -> scores`, x (..., features), scores (..., classes).
-    An `apply` that draws random numbers takes them from an optional argument `key` and has its expectation without one.
+    An `apply` that draws random numbers takes them from an optional argument `key` and has its expectation without one;
+    an attribute `random`, where there is one, says whether it does.
     """
 
     init: Callable
@@ -83,6 +84,7 @@ def fit(
     make_optimizer: Callable,
     scalars: Mapping[str, Any],
     *,
+    params: Any = None,
     loss: Callable,
     epochs: int,
     batch_size: int | None = None,
@@ -97,7 +99,7 @@ def fit(
 
     A pure function, compiled once for each set of static arguments; call it plainly, or inside `jax.jit`, `jax.vmap` or
     `ensemble`. Traced, so free to change without compiling again and free to be mapped: `key`, the rows of `train` and
-    `validation`, every value of `scalars`, and `target`. Static: everything else, and the shapes.
+    `validation`, every value of `scalars`, `params` and `target`. Static: everything else, and the shapes.
 
     The parameters are drawn from `fold_in(key, 0)`, the order of the rows from `fold_in(key, 1)`, random numbers inside
     the network from `fold_in(key, 2)`: the order is the same for every network, and shared where the key is not mapped.
@@ -108,6 +110,7 @@ def fit(
       train: (x, y) with x (rows, features) and y (rows,), or a `Dataset`, which starts with these two.
       make_optimizer: called as `make_optimizer(**scalars)` inside the trace; any optax factory.
       scalars: the optimizer's numbers by name, such as {"learning_rate": 0.01}.
+      params: to start from; drawn as `network.init(fold_in(key, 0))` where None.
       loss: (scores, labels) -> losses of shape (rows,), or their (weighted) mean; what is minimised.
       epochs: passes over the training rows; a multiple of `evaluate_every`.
       batch_size: rows per step; None for all of them, one step per epoch. What does not fill a batch waits for the
@@ -150,7 +153,7 @@ def fit(
     reach = jnp.inf if greater_is_better else -jnp.inf
     scalars = {name: jnp.asarray(value) for name, value in scalars.items()}
     target = jnp.asarray(reach if target is None else target, jnp.float32)
-    return _fit(static, key, tuple(train[:2]), validation and tuple(validation[:2]), scalars, target)
+    return _fit(static, key, params, tuple(train[:2]), validation and tuple(validation[:2]), scalars, target)
 
 
 class _Static(NamedTuple):
@@ -182,11 +185,11 @@ class _Progress(NamedTuple):
 
 
 @partial(jax.jit, static_argnums=0)
-def _fit(static: _Static, key, train, validation, scalars, target) -> Run:
+def _fit(static: _Static, key, params, train, validation, scalars, target) -> Run:
     network, loss = static.network, static.loss
     optimizer = static.make_optimizer(**scalars)
     sign = 1 if static.greater_is_better else -1
-    draws = "key" in inspect.signature(network.apply).parameters
+    draws = getattr(network, "random", "key" in inspect.signature(network.apply).parameters)
     x, y = train
     rows = len(x)
     steps = static.evaluate_every * (1 if static.batch_size is None else rows // static.batch_size)
@@ -237,7 +240,7 @@ def _fit(static: _Static, key, train, validation, scalars, target) -> Run:
         )
         return new, record
 
-    params = network.init(jax.random.fold_in(key, 0))
+    params = network.init(jax.random.fold_in(key, 0)) if params is None else params
     record = evaluate(params, jnp.int32(0))
     value = sign * record.validation_metric
     start = _Progress(
@@ -254,7 +257,7 @@ def _fit(static: _Static, key, train, validation, scalars, target) -> Run:
         jnp.ones_like(value, bool),
     )
     evaluations = static.epochs // static.evaluate_every
-    order = _order(jax.random.fold_in(key, 1), rows, static.epochs, static.batch_size)
+    order = _order(key, rows, static.epochs, static.batch_size)
     xs = (jnp.arange(evaluations * steps, dtype=jnp.int32), order)
     end, records = lax.scan(until_evaluation, start, jax.tree.map(lambda a: a.reshape(-1, steps, *a.shape[1:]), xs))
     history = jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest]), record, records)
@@ -274,7 +277,7 @@ def _order(key, rows, epochs, batch_size):
     """Row numbers of every step, (steps, batch_size); drawn outside the loop because a permutation is a sort."""
     if batch_size is None:
         return None
-    keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(epochs))
+    keys = jax.vmap(partial(jax.random.fold_in, jax.random.fold_in(key, 1)))(jnp.arange(epochs))
     orders = jax.vmap(lambda k: jax.random.permutation(k, rows))(keys)
     return orders[:, : rows - rows % batch_size].reshape(-1, batch_size)
 

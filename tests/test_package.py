@@ -1,0 +1,73 @@
+"""The package as a whole: imports point one way and stay light, and public names are documented."""
+
+import ast
+import inspect
+import subprocess
+import sys
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import jaxnn
+
+PACKAGE = Path(jaxnn.__file__).parent
+LEVELS = [
+    {"labels", "data", "perceptron", "training", "ensemble", "stats", "initializers", "sigmoids", "elementary"},
+    {"losses", "metrics", "rectifiers"},
+    {"gated"},
+    {"activations", "heads"},
+    {"propagation"},
+    {"mlp"},
+]
+
+
+def imports(source: str) -> set[str]:
+    """The jaxnn modules that a module imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom):
+            if node.level or node.module == "jaxnn":
+                found |= {node.module} if node.module not in (None, "jaxnn") else {a.name for a in node.names}
+            elif (node.module or "").startswith("jaxnn."):
+                found.add(node.module.removeprefix("jaxnn."))
+    return found
+
+
+GRAPH = {path.stem: imports(path.read_text()) for path in PACKAGE.glob("*.py") if path.stem != "__init__"}
+
+
+def test_every_module_has_a_level_and_imports_only_point_down():
+    level = {name: i for i, names in enumerate(LEVELS) for name in names}
+    assert set(GRAPH) == set(level)
+    upward = {(a, b) for a, below in GRAPH.items() for b in below if level[b] >= level[a]}
+    assert not upward
+
+
+def test_no_cycle():
+    list(TopologicalSorter(GRAPH).static_order())
+
+
+def test_the_reader_of_imports_sees_them():
+    source = "from jaxnn import mlp\ndef f():\n    from jaxnn.heads import get\nfrom .data import xor"
+    assert imports(source) == {"mlp", "heads", "data"}
+
+
+@pytest.mark.parametrize("heavy", ["matplotlib", "sklearn", "scipy.stats", "chex", "pandas"])
+def test_import_is_light(heavy):
+    """Loads none of the extras, and leaves JAX's configuration and devices alone."""
+    code = (
+        "import jax, sys; before = dict(jax.config.values); import optax; loaded = set(sys.modules); import jaxnn; "
+        f"assert {heavy!r} not in set(sys.modules) - loaded; assert dict(jax.config.values) == before"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_public_functions_are_documented_with_an_example():
+    """Every public function and class has a docstring; functions of the flat namespace have an example."""
+    bare = [
+        name
+        for name, value in vars(jaxnn).items()
+        if inspect.isfunction(value) and not name.startswith("_") and ">>>" not in (value.__doc__ or "")
+    ]
+    assert not bare
