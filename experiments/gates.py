@@ -1,6 +1,6 @@
 """What one perceptron can learn: every Boolean function of two, three and four inputs, each verdict proven.
 
-    python experiments/gates.py [--seed 0] [--quick] [--results experiments/results]
+    python experiments/gates.py [--seed 0] [--quick] [--out FOLDER]
 
 Rosenblatt's rule is trained on all 2^(2ⁿ) functions of n inputs in one vmapped program. Where it converges its weights
 separate; where its weights repeat its mistake counts c prove that none do (Σ cᵢvᵢ = 0); both are checked in exact
@@ -8,7 +8,7 @@ integers. The number of separable functions is compared with OEIS A000609, the m
 Any separating weights give a γ with a valid bound; printed is that of the largest margin, the tightest, found by
 Hildreth's method and rounded to integers, for which the bound is then evaluated exactly.
 
-Prints the 16 functions of two inputs, then one line for each n; draws `gates.png` into the results folder: the decision
+Prints the 16 functions of two inputs, then one line for each n; draws `gates.png` into the folder: the decision
 lines, the share of separable functions, the mistakes against the bound.
 
 --seed draws the order in which the rows are shown, on which the mistakes depend and no verdict does.
@@ -141,7 +141,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0, help="draws the order in which the rows are shown")
     parser.add_argument("--quick", action="store_true", help="stop at three inputs")
-    parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results", help="folder for gates.png")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder for gates.png")
     options = parser.parse_args()
     key = jax.random.key(options.seed)
     results = {n: census(jax.random.fold_in(key, n), n) for n in ((2, 3) if options.quick else (2, 3, 4))}
@@ -150,8 +150,8 @@ def main():
     print("n  functions  separable  A000609  certified  mistakes   max    bound     max  max ratio  seconds")
     for n, result in results.items():
         print_census(n, result)
-    draw(results, options.results / "gates.png")
-    print(f"\nfigure: {options.results / 'gates.png'}")
+    draw(results, options.out / "gates.png")
+    print(f"\nfigure: {options.out / 'gates.png'}")
 
 
 if __name__ == "__main__":

@@ -29,8 +29,8 @@ from jaxnn import collapse, fit, get_metric, get_task, mlp, split, spread, stand
 
 TASKS = ("moons", "circles", "spirals", "noisy-xor")
 KINDS = {"identity": "identity", "relu": "one ReLU"}
-QUICK = {"depths": [1, 2, 8], "seeds": 3, "steps": 300}
-FULL = {"depths": list(range(1, 9)), "seeds": 20, "steps": 1000}
+QUICK = {"depths": [1, 2, 4], "width": 4, "seeds": 3, "steps": 300}
+FULL = {"depths": list(range(1, 9)), "width": 16, "seeds": 20, "steps": 1000}
 
 
 class Measured(NamedTuple):
@@ -134,8 +134,8 @@ def draw(path, results, seeds):
                 markerfacecolor="white" if kind == "identity" else "black", label=KINDS[kind],
             )  # fmt: skip
         above.set(title=task, ylim=(0.25, 1.03))
-        apart = [results["identity", depth].apart[t] for depth in depths]
-        below.plot(depths, [a.max() for a in apart], "kv--", label="largest over seeds", markerfacecolor="white")
+        apart = [results["identity", depth].apart[t].max() for depth in depths[1:]]
+        below.plot(depths[1:], apart, "kv--", label="largest over seeds", markerfacecolor="white")
         below.axhline(np.finfo(np.float32).eps, color="0.5", linestyle=":", label="float32 epsilon")
         below.set(yscale="log", ylim=(1e-8, 1e-4), xlabel="linear layers", xticks=depths)
     panels[0, 0].set_ylabel(f"test accuracy\n(mean, range over {seeds} seeds)")
@@ -153,7 +153,7 @@ def parse(arguments):
     )
     parser.add_argument("--quick", action="store_true", help="three depths, 3 seeds, 300 steps: seconds")
     parser.add_argument("--depths", nargs="+", type=int, metavar="D", help="default: 1 to 8; 1 is always among them")
-    parser.add_argument("--width", type=int, default=16, help="of every layer but the last")
+    parser.add_argument("--width", type=int, help="of every layer but the last; default: 16, quick 4")
     parser.add_argument("--seeds", type=int)
     parser.add_argument("--steps", type=int)
     parser.add_argument("--learning-rate", type=float, default=0.03)
