@@ -244,10 +244,10 @@ def draw_trajectories(figure, runs):
     first.legend(frameon=False)
     apart = {"weights": np.abs(one.weights - two.weights).max(axis=(1, 2)), "loss": np.abs(one.loss - two.loss).max(-1)}
     for (name, values), style in zip(apart.items(), ("k-", "k:"), strict=True):
-        second.plot(values, style, label=f"{name}")
+        second.plot(np.maximum.accumulate(values), style, label=name)
     second.set_yscale("symlog", linthresh=1e-8)
-    second.set(title="sigmoid against softmax: largest difference", xlabel="step", ylabel="difference, float32")
-    second.legend(frameon=False, loc="lower right")
+    second.set(title="sigmoid against softmax: largest difference so far", xlabel="step", ylabel="difference, float32")
+    second.legend(loc="lower right")
     third.plot(one.loss_slope.mean(axis=-1), "k-", label="of the loss")
     third.plot(one.accuracy_slope.mean(axis=-1), "k--", label="of the accuracy: zero")
     third.set(title="Only the loss has a slope", xlabel="step", ylabel="norm of the gradient (mean)")
