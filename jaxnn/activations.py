@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from math import expm1, inf, log, nan
+from types import MappingProxyType
 from typing import NamedTuple
 
 import jax
@@ -78,23 +79,47 @@ class Activation:
         return {p.name: p.default for p in signature if p.default not in (p.empty, None)}
 
 
-def _record(fn, range_, monotone, smoothness, gain, *, name="", stable=True, **facts) -> Activation:
+_ALIASES = {
+    "identity": "linear none",
+    "exponential": "exp",
+    "gaussian": "rbf",
+    "sin": "sine",
+    "cos": "cosine",
+    "leaky_relu": "lrelu",
+    "threshold": "trelu trec",
+    "squared_relu": "relu2 relu_squared",
+    "softplus": "soft_relu",
+    "shifted_softplus": "ssp",
+    "sigmoid": "logistic expit",
+    "lecun_tanh": "scaled_tanh",
+    "arctan": "atan",
+    "step": "heaviside",
+    "bipolar": "sign",
+    "gelu": "gelu_exact",
+    "gelu_tanh": "gelu_new gelu_approximate",
+    "clipped_gelu": "gelu_10",
+    "silu": "swish1 sil",
+    "hard_swish": "hard_silu",
+    "tanh_exp": "telu",
+}
+
+
+def _row(fn, values, monotone, smoothness, gain, stable, *, name="", params=MappingProxyType({}), **facts):
     """One row of the table; the formula and the source are said once, in the docstring of the function."""
     formula, _, source = (fn.__doc__ or "").partition("\n")[0].partition(" Source: ")
-    low, high = (float(end) for end in range_[1:-1].split(","))
-    ends = Range(low, high, range_[0] == "[", range_[-1] == "]")
-    name = name or fn.__name__
+    low, high = map(float, values[1:-1].split(","))
     return Activation(
-        name,
-        fn,
-        formula.rstrip("."),
-        source.rstrip("."),
-        ends,
-        monotone,
-        smoothness,
-        gain,
+        name=name or fn.__name__,
+        fn=fn,
+        formula=formula.rstrip("."),
+        source=source.rstrip("."),
+        range=Range(low, high, values[0] == "[", values[-1] == "]"),
+        monotone=monotone,
+        smoothness=smoothness,
+        gain=gain,
         stable=stable,
-        aliases=_ALIASES.get(name, ()),
+        params=tuple(params.items()),
+        aliases=tuple(_ALIASES.get(name or fn.__name__, "").split()),
         **facts,
     )
 
@@ -120,166 +145,122 @@ def maxout(k: int) -> Activation:
     grid = [i / 16 for i in range(-160, 161)]
     square = sum(z * z * k * math.exp(-z * z / 2) * (math.erfc(-z / math.sqrt(2)) / 2) ** (k - 1) for z in grid)
     gain = (square / 16 / math.sqrt(2 * math.pi)) ** -0.5
-    return _record(fn, "(-inf, inf)", True, 0, gain, name=name, inputs=k, kinks=((0, 1 / k),), ulp=0)
+    return _row(fn, "(-inf, inf)", True, 0, gain, True, name=name, inputs=k, kinks=((0, 1 / k),), ulp=0)
 
 
 _FLAT = "its derivative is 0 wherever it has one; train a smooth relative such as sigmoid or tanh instead"
 _AT_ZERO, _AT_ONES = ((0, 0),), ((-1, 0), (1, 0))
 _BUMP = {"limits": (0, inf)}  # a dip on the left that returns to 0
+_XIELU = {"positive": log(expm1(0.8)), "negative": log(expm1(0.3))}  # α₊ = α₋ = 0.8
 
-_ALIASES = {
-    "identity": (
-        "linear",
-        "none",
-    ),
-    "exponential": ("exp",),
-    "gaussian": ("rbf",),
-    "sin": ("sine",),
-    "cos": ("cosine",),
-    "leaky_relu": ("lrelu",),
-    "threshold": (
-        "trelu",
-        "trec",
-    ),
-    "squared_relu": (
-        "relu2",
-        "relu_squared",
-    ),
-    "softplus": ("soft_relu",),
-    "shifted_softplus": ("ssp",),
-    "sigmoid": (
-        "logistic",
-        "expit",
-    ),
-    "lecun_tanh": ("scaled_tanh",),
-    "arctan": ("atan",),
-    "step": ("heaviside",),
-    "bipolar": ("sign",),
-    "gelu": ("gelu_exact",),
-    "gelu_tanh": (
-        "gelu_new",
-        "gelu_approximate",
-    ),
-    "clipped_gelu": ("gelu_10",),
-    "silu": (
-        "swish1",
-        "sil",
-    ),
-    "hard_swish": ("hard_silu",),
-    "tanh_exp": ("telu",),
-}
-
-# The columns: function, range (square brackets where an end is attained), monotone, smoothness, gain.
+# The columns: function, range (square brackets where an end is attained), monotone, smoothness, gain, stable.
 ACTIVATIONS: dict[str, Activation] = {
     record.name: record
     for record in (
-        _record(elementary.identity, "(-inf, inf)", True, inf, 1, ulp=0),
-        _record(elementary.absolute, "[0, inf)", False, 0, 1, name="abs", kinks=_AT_ZERO, limits=(inf, inf)),
-        _record(elementary.square, "[0, inf)", False, inf, 0.5773502692, stable=False, limits=(inf, inf)),
-        _record(elementary.cube, "(-inf, inf)", True, inf, 0.2581988897, stable=False),
-        _record(elementary.exponential, "(0, inf)", True, inf, 0.3678794412, stable=False, domain=(-inf, 88.7)),
-        _record(elementary.gaussian, "(0, 1]", False, inf, 1.495348781, limits=(0, 0)),
-        _record(elementary.log_cosh, "[0, inf)", False, inf, 1.740597124, stable=False, limits=(inf, inf)),
-        _record(elementary.sin, "[-1, 1]", False, inf, 1.520866623, limits=(nan, nan)),
-        _record(elementary.cos, "[-1, 1]", False, inf, 1.3272506, limits=(nan, nan)),
-        _record(elementary.snake, "(-inf, inf)", True, inf, 0.8745809829, params=(("alpha", 1.0),), limits=(nan, nan)),
-        _record(
-            elementary.hard_shrink, "(-inf, inf)", True, -1, 1.015796355, stable=False, kinks=((-0.5, 0), (0.5, 0))
-        ),
-        _record(elementary.soft_shrink, "(-inf, inf)", True, 0, 1.544360528, stable=False, kinks=((-0.5, 0), (0.5, 0))),
-        _record(elementary.tanh_shrink, "(-inf, inf)", True, inf, 2.33836753, stable=False),
-        _record(rectifiers.relu, "[0, inf)", True, 0, 1.414213562, kinks=_AT_ZERO, ulp=0),
-        _record(rectifiers.leaky_relu, "(-inf, inf)", True, 0, 1.414142857, kinks=((0, 0.01),)),
-        _record(rectifiers.prelu, "(-inf, inf)", True, 0, 1.371988681, kinks=((0, 0.25),), params=(("slope", 0.25),)),
-        _record(rectifiers.rrelu, "(-inf, inf)", True, 0, 1.37611723, kinks=((0, 11 / 48),), random=True),
-        _record(rectifiers.relu6, "[0, 6]", True, 0, 1.414213565, kinks=((0, 0), (6, 0)), ulp=0),
-        _record(rectifiers.threshold, "[0, inf)", True, -1, 1.579903082, stable=False, kinks=((1, 0),), ulp=0),
-        _record(rectifiers.tlu, "[0, inf)", True, 0, 1.414213562, kinks=_AT_ZERO, params=(("tau", 0.0),), ulp=0),
-        _record(rectifiers.squared_relu, "[0, inf)", True, 1, 0.8164965809, stable=False, kinks=_AT_ZERO),
-        _record(
+        _row(elementary.identity, "(-inf, inf)", True, inf, 1, True, ulp=0),
+        _row(elementary.absolute, "[0, inf)", False, 0, 1, True, name="abs", kinks=_AT_ZERO, limits=(inf, inf)),
+        _row(elementary.square, "[0, inf)", False, inf, 0.5773502692, False, limits=(inf, inf)),
+        _row(elementary.cube, "(-inf, inf)", True, inf, 0.2581988897, False),
+        _row(elementary.exponential, "(0, inf)", True, inf, 0.3678794412, False, domain=(-inf, 88.7)),
+        _row(elementary.gaussian, "(0, 1]", False, inf, 1.495348781, True, limits=(0, 0)),
+        _row(elementary.log_cosh, "[0, inf)", False, inf, 1.740597124, False, limits=(inf, inf)),
+        _row(elementary.sin, "[-1, 1]", False, inf, 1.520866623, True, limits=(nan, nan)),
+        _row(elementary.cos, "[-1, 1]", False, inf, 1.3272506, True, limits=(nan, nan)),
+        _row(elementary.snake, "(-inf, inf)", True, inf, 0.8745809829, True, params={"alpha": 1.0}, limits=(nan, nan)),
+        _row(elementary.hard_shrink, "(-inf, inf)", True, -1, 1.015796355, False, kinks=((-0.5, 0), (0.5, 0))),
+        _row(elementary.soft_shrink, "(-inf, inf)", True, 0, 1.544360528, False, kinks=((-0.5, 0), (0.5, 0))),
+        _row(elementary.tanh_shrink, "(-inf, inf)", True, inf, 2.33836753, False),
+        _row(rectifiers.relu, "[0, inf)", True, 0, 1.414213562, True, kinks=_AT_ZERO, ulp=0),
+        _row(rectifiers.leaky_relu, "(-inf, inf)", True, 0, 1.414142857, True, kinks=((0, 0.01),)),
+        _row(rectifiers.prelu, "(-inf, inf)", True, 0, 1.371988681, True, kinks=((0, 0.25),), params={"slope": 0.25}),
+        _row(rectifiers.rrelu, "(-inf, inf)", True, 0, 1.37611723, True, kinks=((0, 11 / 48),), random=True),
+        _row(rectifiers.relu6, "[0, 6]", True, 0, 1.414213565, True, kinks=((0, 0), (6, 0)), ulp=0),
+        _row(rectifiers.threshold, "[0, inf)", True, -1, 1.579903082, False, kinks=((1, 0),), ulp=0),
+        _row(rectifiers.tlu, "[0, inf)", True, 0, 1.414213562, True, kinks=_AT_ZERO, params={"tau": 0.0}, ulp=0),
+        _row(rectifiers.squared_relu, "[0, inf)", True, 1, 0.8164965809, False, kinks=_AT_ZERO),
+        _row(
             rectifiers.star_relu,
             "[-0.4472, inf)",
             True,
             1,
             1.000030401,
-            stable=False,
+            False,
             kinks=_AT_ZERO,
-            params=(("scale", 0.8944), ("bias", -0.4472)),
+            params={"scale": 0.8944, "bias": -0.4472},
         ),
-        _record(rectifiers.elu, "(-1, inf)", True, 1, 1.245198301, kinks=((0, 1),)),
-        _record(rectifiers.selu, "(-1.7580993408473766, inf)", True, 0, 1, kinks=((0, 1.7580993408473766),)),
-        _record(rectifiers.celu, "(-1, inf)", True, 1, 1.245198301, kinks=((0, 1),)),
-        _record(rectifiers.isrlu, "(-1, inf)", True, 2, 1.219729686, kinks=((0, 1),)),
-        _record(
+        _row(rectifiers.elu, "(-1, inf)", True, 1, 1.245198301, True, kinks=((0, 1),)),
+        _row(rectifiers.selu, "(-1.7580993408473766, inf)", True, 0, 1, True, kinks=((0, 1.7580993408473766),)),
+        _row(rectifiers.celu, "(-1, inf)", True, 1, 1.245198301, True, kinks=((0, 1),)),
+        _row(rectifiers.isrlu, "(-1, inf)", True, 2, 1.219729686, True, kinks=((0, 1),)),
+        _row(
             rectifiers.xielu,
             "[-0.2057512241, inf)",
             False,
             1,
             0.7590769383,
-            stable=False,
+            False,
             kinks=((0, 0.5),),
             limits=(inf, inf),
-            params=(("positive", log(expm1(0.8))), ("negative", log(expm1(0.3)))),
+            params=_XIELU,
+            ulp=16,
         ),
-        _record(rectifiers.softplus, "(0, inf)", True, inf, 1.041866836),
-        _record(rectifiers.shifted_softplus, "(-0.6931471805599453, inf)", True, inf, 1.875596256, stable=False),
-        _record(rectifiers.squareplus, "(0, inf)", True, inf, 0.8164965809),
-        _record(rectifiers.sparse_plus, "[0, inf)", True, 1, 1.380336863, kinks=((-1, 0), (1, 1))),
-        _record(sigmoids.sigmoid, "(0, 1)", True, inf, 1.846228545),
-        _record(sigmoids.log_sigmoid, "(-inf, 0)", True, inf, 1.041866836),
-        _record(sigmoids.hard_sigmoid, "[0, 1]", True, 0, 1.897840425, kinks=((-3, 0), (3, 0))),
-        _record(sigmoids.sparse_sigmoid, "[0, 1]", True, 0, 1.624321559, kinks=_AT_ONES),
-        _record(sigmoids.laplace, "(0, 1)", True, inf, 2.239194575),
-        _record(sigmoids.tanh, "(-1, 1)", True, inf, 1.59253742),
-        _record(sigmoids.lecun_tanh, "(-1.7159, 1.7159)", True, inf, 1.154369454),
-        _record(sigmoids.penalized_tanh, "(-0.25, 1)", True, 0, 2.184943314, kinks=((0, 0.25),)),
-        _record(sigmoids.hard_tanh, "[-1, 1]", True, 0, 1.39203614, kinks=_AT_ONES, ulp=0),
-        _record(sigmoids.arctan, "(-1.5707963267948966, 1.5707963267948966)", True, inf, 1.491207618),
-        _record(sigmoids.soft_sign, "(-1, 1)", True, 1, 2.337533363, kinks=((0, 1),)),
-        _record(sigmoids.isru, "(-1, 1)", True, inf, 1.704192252),
-        _record(sigmoids.step, "[0, 1]", True, -1, 1.414213562, kinks=_AT_ZERO, untrainable=_FLAT, ulp=0),
-        _record(sigmoids.bipolar, "[-1, 1]", True, -1, 1, kinks=_AT_ZERO, untrainable=_FLAT, ulp=0),
-        _record(gated.gelu, "[-0.1699712075, inf)", False, inf, 1.533530441, stable=False, **_BUMP),
-        _record(gated.gelu_tanh, "[-0.1700407506, inf)", False, inf, 1.533580522, stable=False, **_BUMP),
-        _record(gated.quick_gelu, "[-0.1636101896, inf)", False, inf, 1.539458762, stable=False, **_BUMP),
-        _record(
+        _row(rectifiers.softplus, "(0, inf)", True, inf, 1.041866836, True),
+        _row(rectifiers.shifted_softplus, "(-0.6931471805599453, inf)", True, inf, 1.875596256, False),
+        _row(rectifiers.squareplus, "(0, inf)", True, inf, 0.8164965809, True),
+        _row(rectifiers.sparse_plus, "[0, inf)", True, 1, 1.380336863, True, kinks=((-1, 0), (1, 1))),
+        _row(sigmoids.sigmoid, "(0, 1)", True, inf, 1.846228545, True),
+        _row(sigmoids.log_sigmoid, "(-inf, 0)", True, inf, 1.041866836, True),
+        _row(sigmoids.hard_sigmoid, "[0, 1]", True, 0, 1.897840425, True, kinks=((-3, 0), (3, 0))),
+        _row(sigmoids.sparse_sigmoid, "[0, 1]", True, 0, 1.624321559, True, kinks=_AT_ONES),
+        _row(sigmoids.laplace, "(0, 1)", True, inf, 2.239194575, True, ulp=48),
+        _row(sigmoids.tanh, "(-1, 1)", True, inf, 1.59253742, True),
+        _row(sigmoids.lecun_tanh, "(-1.7159, 1.7159)", True, inf, 1.154369454, True),
+        _row(sigmoids.penalized_tanh, "(-0.25, 1)", True, 0, 2.184943314, True, kinks=((0, 0.25),)),
+        _row(sigmoids.hard_tanh, "[-1, 1]", True, 0, 1.39203614, True, kinks=_AT_ONES, ulp=0),
+        _row(sigmoids.arctan, "(-1.5707963267948966, 1.5707963267948966)", True, inf, 1.491207618, True),
+        _row(sigmoids.soft_sign, "(-1, 1)", True, 1, 2.337533363, True, kinks=((0, 1),)),
+        _row(sigmoids.isru, "(-1, 1)", True, inf, 1.704192252, True),
+        _row(sigmoids.step, "[0, 1]", True, -1, 1.414213562, True, kinks=_AT_ZERO, untrainable=_FLAT, ulp=0),
+        _row(sigmoids.bipolar, "[-1, 1]", True, -1, 1, True, kinks=_AT_ZERO, untrainable=_FLAT, ulp=0),
+        _row(gated.gelu, "[-0.1699712075, inf)", False, inf, 1.533530441, False, **_BUMP, ulp=48),
+        _row(gated.gelu_tanh, "[-0.1700407506, inf)", False, inf, 1.533580522, False, **_BUMP, ulp=32),
+        _row(gated.quick_gelu, "[-0.1636101896, inf)", False, inf, 1.539458762, False, **_BUMP, ulp=16),
+        _row(
             gated.clipped_gelu,
             "[-0.1699712075, 10]",
             False,
             0,
             1.533530441,
-            stable=False,
+            False,
             kinks=((10, 0),),
             limits=(0, 10),
+            ulp=48,
         ),
-        _record(gated.silu, "[-0.2784645428, inf)", False, inf, 1.67653247, stable=False, **_BUMP),
-        _record(
-            gated.swish, "[-0.2784645428, inf)", False, inf, 1.67653247, stable=False, **_BUMP, params=(("beta", 1.0),)
-        ),
-        _record(
-            gated.hard_swish, "[-0.375, inf)", False, 0, 1.736657213, stable=False, kinks=((-3, 0), (3, 1)), **_BUMP
-        ),
-        _record(gated.mish, "[-0.3088434130, inf)", False, inf, 1.486847581, stable=False, **_BUMP),
-        _record(gated.hard_mish, "[-0.5, inf)", False, 0, 1.331207239, kinks=((-2, 0), (0, 1)), **_BUMP),
-        _record(gated.tanh_exp, "[-0.3532857778, inf)", False, inf, 1.374781576, **_BUMP),
-        _record(gated.lisht, "[0, inf)", False, inf, 1.14867442, stable=False, limits=(inf, inf)),
-        _record(gated.gcu, "(-inf, inf)", False, inf, 1.834948644, stable=False, limits=(nan, nan)),
-        _record(
+        _row(gated.silu, "[-0.2784645428, inf)", False, inf, 1.67653247, False, **_BUMP),
+        _row(gated.swish, "[-0.2784645428, inf)", False, inf, 1.67653247, False, **_BUMP, params={"beta": 1.0}),
+        _row(gated.hard_swish, "[-0.375, inf)", False, 0, 1.736657213, False, kinks=((-3, 0), (3, 1)), **_BUMP),
+        _row(gated.mish, "[-0.3088434130, inf)", False, inf, 1.486847581, False, **_BUMP),
+        _row(gated.hard_mish, "[-0.5, inf)", False, 0, 1.331207239, True, kinks=((-2, 0), (0, 1)), **_BUMP),
+        _row(gated.tanh_exp, "[-0.3532857778, inf)", False, inf, 1.374781576, True, **_BUMP),
+        _row(gated.lisht, "[0, inf)", False, inf, 1.14867442, False, limits=(inf, inf)),
+        _row(gated.gcu, "(-inf, inf)", False, inf, 1.834948644, False, limits=(nan, nan)),
+        _row(
             gated.sinlu,
             "[-0.4973705542, inf)",
             False,
             inf,
             1.054392283,
-            params=(("a", 1.0), ("b", 1.0)),
+            True,
+            params={"a": 1.0, "b": 1.0},
             limits=(nan, nan),
         ),
-        _record(gated.glu, "(-inf, inf)", False, inf, 1.846228545, stable=False, inputs=2),
-        _record(gated.reglu, "(-inf, inf)", False, 0, 1.414213562, stable=False, inputs=2, kinks=_AT_ZERO),
-        _record(gated.geglu, "(-inf, inf)", False, inf, 1.533530441, stable=False, inputs=2),
-        _record(gated.swiglu, "(-inf, inf)", False, inf, 1.67653247, stable=False, inputs=2),
-        _record(gated.bilinear, "(-inf, inf)", False, inf, 1, stable=False, inputs=2),
+        _row(gated.glu, "(-inf, inf)", False, inf, 1.846228545, False, inputs=2),
+        _row(gated.reglu, "(-inf, inf)", False, 0, 1.414213562, False, inputs=2, kinks=_AT_ZERO),
+        _row(gated.geglu, "(-inf, inf)", False, inf, 1.533530441, False, inputs=2),
+        _row(gated.swiglu, "(-inf, inf)", False, inf, 1.67653247, False, inputs=2),
+        _row(gated.bilinear, "(-inf, inf)", False, inf, 1, False, inputs=2),
         maxout(2),
-        _record(rectifiers.crelu, "[0, inf)", False, 0, 1.414213562, outputs=2, kinks=_AT_ZERO),
+        _row(rectifiers.crelu, "[0, inf)", False, 0, 1.414213562, True, outputs=2, kinks=_AT_ZERO),
     )
 }
 

@@ -88,9 +88,8 @@ def xielu(x, positive, negative, beta=0.5):
 
     α₊ = softplus(positive) and α₋ = β + softplus(negative); positive and negative are trainable.
     """
-    above, below = relu(x), _negative(x)
-    curved = softplus(positive) * above * above + (beta + softplus(negative)) * (jnp.expm1(below) - below)
-    return curved + beta * x
+    above, below, extra = relu(x), _negative(x), softplus(negative)
+    return above * (softplus(positive) * above + beta) + (beta + extra) * jnp.expm1(below) - extra * below
 
 
 def softplus(x, beta=1.0):

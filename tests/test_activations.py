@@ -1,0 +1,512 @@
+"""Every activation against its textbook definition in 150 digits, and every fact of its record recomputed."""
+
+import dataclasses
+import functools
+import itertools
+import math
+
+import jax
+import jax.numpy as jnp
+import mpmath
+import numpy as np
+import pytest
+from scipy.special import ndtri
+
+from jaxnn import rectifiers
+from jaxnn.activations import ACTIVATIONS, Activation, get, maxout
+from jaxnn.ensemble import ensemble
+from jaxnn.propagation import second_moment
+
+m = mpmath.mp
+DIGITS = 300
+ALL = [*ACTIVATIONS.values(), maxout(3)]
+ELEMENTWISE = [a for a in ALL if a.inputs == a.outputs == 1]
+every = pytest.mark.parametrize("activation", ALL, ids=lambda a: a.name)
+every_elementwise = pytest.mark.parametrize("activation", ELEMENTWISE, ids=lambda a: a.name)
+
+# Textbook definitions, of the inputs and then the trainable parameters.
+
+
+def _sigma(x):
+    return 1 / (1 + m.exp(-x))
+
+
+def _ramp(x, top=m.inf):
+    return min(max(x, m.mpf(0)), top)
+
+
+def _elu(x, alpha=1):
+    return x if x > 0 else alpha * (m.exp(x) - 1)
+
+
+def _gelu(x):
+    return x * m.erfc(-x / m.sqrt(2)) / 2
+
+
+def _softplus(x):
+    return m.log1p(m.exp(x))
+
+
+def _xielu(x, positive, negative):
+    if x > 0:
+        return _softplus(positive) * x**2 + x / 2
+    return (_softplus(negative) + m.mpf(1) / 2) * (m.exp(x) - 1 - x) + x / 2
+
+
+def _lisht(x):
+    return x * m.tanh(x)
+
+
+def _laplace(x):
+    return m.erfc((m.sqrt(m.mpf(1) / 2) - x) / (m.sqrt(1 / (4 * m.pi)) * m.sqrt(2))) / 2
+
+
+REFERENCES = {
+    "identity": lambda x: x,
+    "abs": abs,
+    "square": lambda x: x * x,
+    "cube": lambda x: x * x * x,
+    "exponential": m.exp,
+    "gaussian": lambda x: m.exp(-(x**2)),
+    "log_cosh": lambda x: m.log(m.cosh(x)),
+    "sin": m.sin,
+    "cos": m.cos,
+    "snake": lambda x, alpha: x + m.sin(alpha * x) ** 2 / alpha,
+    "hard_shrink": lambda x: x if abs(x) > 0.5 else m.mpf(0),
+    "soft_shrink": lambda x: m.sign(x) * _ramp(abs(x) - 0.5),
+    "tanh_shrink": lambda x: x - m.tanh(x),
+    "relu": _ramp,
+    "leaky_relu": lambda x: x if x > 0 else x / 100,
+    "prelu": lambda x, a: x if x > 0 else a * x,
+    "rrelu": lambda x: x if x > 0 else x * (m.mpf(1) / 8 + m.mpf(1) / 3) / 2,
+    "relu6": lambda x: _ramp(x, 6),
+    "threshold": lambda x: x if x > 1 else m.mpf(0),
+    "tlu": max,
+    "squared_relu": lambda x: _ramp(x) ** 2,
+    "star_relu": lambda x, s, b: s * _ramp(x) ** 2 + b,
+    "elu": _elu,
+    "selu": lambda x: m.mpf("1.0507009873554804934193349852946") * _elu(x, m.mpf("1.6732632423543772848170429916717")),
+    "celu": lambda x: max(x, 0) + min(0, m.exp(x) - 1),
+    "isrlu": lambda x: x if x > 0 else x / m.sqrt(1 + x**2),
+    "xielu": _xielu,
+    "softplus": _softplus,
+    "shifted_softplus": lambda x: _softplus(x) - m.log(2),
+    "squareplus": lambda x: (x + m.sqrt(x**2 + 4)) / 2,
+    "sparse_plus": lambda x: m.mpf(0) if x <= -1 else x if x >= 1 else (x + 1) ** 2 / 4,
+    "sigmoid": _sigma,
+    "log_sigmoid": lambda x: -_softplus(-x),
+    "hard_sigmoid": lambda x: _ramp(x + 3, 6) / 6,
+    "sparse_sigmoid": lambda x: _ramp((x + 1) / 2, 1),
+    "laplace": _laplace,
+    "tanh": m.tanh,
+    "lecun_tanh": lambda x: m.mpf("1.7159") * m.tanh(2 * x / 3),
+    "penalized_tanh": lambda x: m.tanh(x) if x > 0 else m.tanh(x) / 4,
+    "hard_tanh": lambda x: max(m.mpf(-1), min(m.mpf(1), x)),
+    "arctan": m.atan,
+    "soft_sign": lambda x: x / (1 + abs(x)),
+    "isru": lambda x: x / m.sqrt(1 + x**2),
+    "step": lambda x: m.mpf(x > 0),
+    "bipolar": m.sign,
+    "gelu": _gelu,
+    "gelu_tanh": lambda x: x / 2 * (1 + m.tanh(m.sqrt(2 / m.pi) * (x + m.mpf("0.044715") * x**3))),
+    "quick_gelu": lambda x: x * _sigma(m.mpf("1.702") * x),
+    "clipped_gelu": lambda x: max(m.mpf(-10), min(m.mpf(10), _gelu(x))),
+    "silu": lambda x: x * _sigma(x),
+    "swish": lambda x, beta: x * _sigma(beta * x),
+    "hard_swish": lambda x: x * _ramp(x + 3, 6) / 6,
+    "mish": lambda x: x * m.tanh(_softplus(x)),
+    "hard_mish": lambda x: x / 2 * _ramp(x + 2, 2),
+    "tanh_exp": lambda x: x * m.tanh(m.exp(min(x, 20))),  # at 20 the gate is 1 to far more digits than are asked
+    "lisht": _lisht,
+    "gcu": lambda x: x * m.cos(x),
+    "sinlu": lambda x, a, b: (x + a * m.sin(b * x)) * _sigma(x),
+    "glu": lambda a, b: a * _sigma(b),
+    "reglu": lambda a, b: a * _ramp(b),
+    "geglu": lambda a, b: a * _gelu(b),
+    "swiglu": lambda a, b: a * b * _sigma(b),
+    "bilinear": lambda a, b: a * b,
+    "maxout": max,
+    "maxout(3)": max,
+    "crelu": lambda x: (_ramp(x), _ramp(-x)),
+}
+
+_SIZES = [1e-30, 1e-8, 1e-3, 0.03, 0.1, 0.3, 0.7, 1, 1.1, 1.6, 2.2, 4, 5.5, 9, 20, 88, 500, 1e4]
+_GRID = np.array(sorted([-s for s in _SIZES] + _SIZES))
+_FEW = np.array([-500, -20, -1.3, -1e-8, 1e-30, 0.4, 3.5, 88])
+
+
+def points(activation, dtype=np.float64):
+    """Pre-activations (n, inputs) inside the finite domain: one grid, or pairs and triples where no two are equal."""
+    if activation.inputs == 1:
+        low, high = activation.domain
+        return _GRID[(_GRID >= low) & (_GRID <= high)].astype(dtype)[:, None]
+    axes = [_FEW * (1 + i / 8) for i in range(activation.inputs)]
+    return np.array(list(itertools.product(*axes))).astype(dtype)
+
+
+def start(activation, dtype):
+    return tuple(jnp.asarray(value, dtype) for _, value in activation.params)
+
+
+@functools.cache
+def reference(activation, dtype=np.float64):
+    """φ (n, outputs) and its derivatives (n, outputs, inputs and parameters) at the points, as float64."""
+    function = REFERENCES[activation.name]
+    h = m.mpf(10) ** -60
+
+    def vector(args):
+        out = function(*args)
+        return out if isinstance(out, tuple) else (out,)
+
+    values, slopes = [], []
+    with m.workdps(DIGITS):
+        params = [m.mpf(float(value)) for value in start(activation, jnp.float64)]
+        for x in points(activation, dtype):
+            args = [*map(m.mpf, x.tolist()), *params]
+            values.append([float(v) for v in vector(args)])
+            columns = []
+            for i in range(len(args)):
+                up, down = (vector([a + s * h * (i == j) for j, a in enumerate(args)]) for s in (1, -1))
+                columns.append([float((u - d) / (2 * h)) for u, d in zip(up, down, strict=True)])
+            slopes.append(np.array(columns).T)
+    return np.array(values), np.array(slopes)
+
+
+def derivatives(activation):
+    """φ (n, outputs) and its derivatives (n, outputs, inputs and parameters) in one program."""
+    arguments = tuple(range(1 + len(activation.params)))
+
+    def both(x, *params):
+        jacobians = jax.jacfwd(activation.fn, arguments)(x, *params)
+        return activation.fn(x, *params), jnp.concatenate(
+            [j.reshape(activation.outputs, -1) for j in jacobians], axis=-1
+        )
+
+    return jax.jit(jax.vmap(both, (0, *(None for _ in activation.params))))
+
+
+@functools.cache
+def evaluate(activation, dtype=np.float64):
+    """φ and its derivatives at three groups of rows: the points, everywhere between ±1e4, and NaN, −∞, ∞."""
+    low, high = np.clip(activation.domain, -1e4, 1e4)
+    grid = np.concatenate([np.linspace(low, high, 2000), np.clip(_GRID, low, high)])
+    rng = np.random.default_rng(0)
+    everywhere = np.stack([grid, *(rng.permutation(grid) for _ in range(activation.inputs - 1))], axis=-1)
+    ends = np.tile(np.array([[np.nan], [-np.inf], [np.inf]]), activation.inputs)
+    groups = points(activation), everywhere, ends
+    x = jnp.asarray(np.concatenate(groups), dtype)
+    out = derivatives(activation)(x, *start(activation, dtype))
+    assert [a.dtype for a in out] == [dtype, dtype]
+    cuts = np.cumsum([len(group) for group in groups])[:-1]
+    values, slopes = (np.split(np.asarray(a, np.float64), cuts) for a in out)
+    return list(zip(values, slopes, strict=True))
+
+
+@functools.cache
+def smooth_values(activation):
+    """A dense grid of every input (the others at 0.7), and φ in float64."""
+    low, high = np.clip(activation.domain, -1e4, 1e4)
+    grid = np.concatenate([[low], np.linspace(max(low, -400), -31, 300), np.linspace(-30, 30, 24_001)])
+    grid = np.concatenate([grid, np.linspace(31, min(high, 400), 300), [high]])
+    columns = []
+    for i in range(activation.inputs):
+        x = np.full((len(grid), activation.inputs), 0.7)
+        x[:, i] = grid
+        with jax.enable_x64(True):
+            columns.append(np.asarray(jax.vmap(lambda x: activation.fn(x, *start(activation, x.dtype)))(jnp.array(x))))
+    return grid, np.stack(columns)
+
+
+# Values and derivatives.
+
+
+def test_every_activation_has_a_textbook_definition():
+    assert set(REFERENCES) == {a.name for a in ALL}
+
+
+@every
+def test_value_and_derivative_in_float64(activation, strict):
+    with jax.enable_x64(True):
+        (value, slope), *_ = evaluate(activation)
+        expected, expected_slope = reference(activation)
+    np.testing.assert_allclose(value, expected, rtol=1e-13, atol=1e-300)
+    smooth = ~np.isin(points(activation), [at for at, _ in activation.kinks]).any(axis=1)
+    # The derivative of a difference such as 1 − tanh² is good to rounding of its terms; those grow with x at most.
+    scale = 1 + np.abs(points(activation)).max(axis=1)[:, None, None] + np.abs(expected_slope)
+    assert smooth.any()
+    assert np.all((np.abs(slope - expected_slope) <= 1e-13 * scale)[smooth])
+
+
+@every
+def test_float32_is_within_the_ulp_of_the_record(activation, strict):
+    (value, _), *_ = evaluate(activation, np.float32)
+    with jax.enable_x64(True):
+        expected = reference(activation, np.float32)[0]
+    tiny = np.finfo(np.float32).tiny
+    error = np.abs(value - expected) / np.spacing(np.maximum(np.abs(expected), tiny).astype(np.float32))
+    # Denormal numbers are flushed to 0: those of a gate before it is multiplied with the input.
+    flushed = np.abs(expected) < 2 * tiny * (1 + np.abs(points(activation)).max(axis=1, keepdims=True))
+    assert np.where(flushed, 0, error).max() <= activation.ulp + 0.501
+
+
+@every
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16], ids=["float32", "bfloat16"])
+def test_finite_between_the_ends_and_limits_beyond(activation, dtype, strict):
+    _, (value, slope), (ends, _) = evaluate(activation, dtype)
+    assert np.isfinite(value).all()
+    assert np.isfinite(slope).all()
+    assert np.isnan(ends[0]).all()
+    if activation.inputs == activation.outputs:
+        limits = np.array(activation.limits or activation.range[:2])
+        np.testing.assert_allclose(ends[1:, 0], limits, rtol=float(jnp.finfo(dtype).eps), equal_nan=True)
+
+
+@every
+def test_float16_is_kept_and_overflows_without_nan(activation, strict):
+    _, (value, slope), _ = evaluate(activation, jnp.float16)
+    assert not np.isnan(value).any()
+    assert not np.isnan(np.where(np.isfinite(value)[..., None], slope, 0)).any()
+
+
+@every
+def test_jit_vmap_and_ensemble_agree_with_eager(activation):
+    x = jax.random.normal(jax.random.key(1), (5, 3, 6)) * 3
+    params = [jnp.full(6 * activation.outputs // activation.inputs, v) for _, v in activation.params]
+
+    def fn(x):
+        return activation.fn(x, *(jnp.broadcast_to(p, x.shape) for p in params))
+
+    eager = fn(x)
+    assert not activation.random or activation.fn(x, key=jax.random.key(0)).dtype == eager.dtype
+    assert eager.shape == (5, 3, 6 * activation.outputs // activation.inputs)
+    loop = jnp.stack([fn(row) for row in x])
+    last = ensemble(fn, (-1,))(jnp.moveaxis(x, 0, -1))
+    for other in (jax.jit(fn)(x), jax.vmap(fn)(x), loop, jnp.moveaxis(last, -1, 0)):
+        np.testing.assert_allclose(other, eager, rtol=2e-6, atol=1e-6)
+
+
+# The facts of the record.
+
+
+@every
+def test_range_is_recomputed(activation):
+    low, high, low_attained, high_attained = activation.range
+    _, values = smooth_values(activation)
+    inside = np.abs(smooth_values(activation)[0]) <= 5
+    assert values.min() >= low - 1e-9
+    assert values.max() <= high + 1e-9
+    for end, attained, value, near in (
+        (-low, low_attained, -values, -values[:, inside]),
+        (high, high_attained, values, values[:, inside]),
+    ):
+        if math.isinf(end):
+            assert value.max() > 300
+        elif attained:
+            assert abs(value.max() - end) < 1e-6
+        else:
+            assert end - 2e-4 < value.max()
+            assert near.max() < end
+
+
+@every
+def test_monotonicity_is_recomputed(activation):
+    _, values = smooth_values(activation)
+    falls = -np.diff(values, axis=1) / (1 + np.abs(values[:, 1:]))
+    assert activation.monotone == (falls.max() <= 1e-15)
+    assert activation.monotone or falls.max() > 1e-9
+
+
+@every_elementwise
+def test_kinks_and_smoothness_are_recomputed(activation):
+    """One-sided derivatives of orders 0 to 3 at all places where a kink could be."""
+    at = np.array([-3, -2, -1, -0.5, 0, 0.5, 1, 3, 6, 10])
+    derivatives = [lambda x: activation.fn(x, *start(activation, x.dtype))]
+    for _ in range(3):
+        derivatives.append(lambda x, f=derivatives[-1]: jax.jvp(f, (x,), (jnp.ones_like(x),))[1])
+    both = jax.jit(lambda x: jnp.stack([f(x) for f in derivatives]))
+    with jax.enable_x64(True):
+        left, right = (np.asarray(both(jnp.asarray(at + side * 1e-7))) for side in (-1, 1))
+    jumps = np.abs(right - left) > 1e-3
+    order = np.where(jumps.any(axis=0), jumps.argmax(axis=0), np.inf)
+    assert set(at[order < np.inf]) == {float(k) for k, _ in activation.kinks}
+    assert activation.smoothness == order.min() - 1
+
+
+@every_elementwise
+def test_derivative_at_each_kink_is_the_chosen_one(activation):
+    for dtype in (jnp.float32, jnp.bfloat16):
+        for at, chosen in activation.kinks:
+            slope = jax.grad(lambda x: activation.fn(x, *start(activation, x.dtype)))(jnp.asarray(at, dtype))
+            assert slope == pytest.approx(chosen, rel=float(jnp.finfo(dtype).eps))
+
+
+@every
+def test_derivative_at_zero_is_finite_and_of_both_modes(activation):
+    """XOR's input (0, 0) with zero biases."""
+    zero = jnp.zeros(activation.inputs)
+    params = start(activation, jnp.float32)
+    forward, reverse = (jac(lambda x: activation.fn(x, *params))(zero) for jac in (jax.jacfwd, jax.jacrev))
+    np.testing.assert_array_equal(forward, reverse)
+    assert np.isfinite(forward).all()
+    if activation.smoothness == math.inf and activation.inputs == 1:
+        m.dps = 60
+        h = m.mpf(10) ** -25
+        args = [m.mpf(float(p)) for p in params]
+        f = REFERENCES[activation.name]
+        np.testing.assert_allclose(forward[0, 0], float((f(h, *args) - f(-h, *args)) / (2 * h)), rtol=1e-6, atol=1e-20)
+
+
+def _recomputed_moment(activation, q=1.0):
+    """E[φ(√q z)²] by the integral, whatever the record says."""
+    root = math.sqrt(q)
+    kinks = tuple((at / root, slope) for at, slope in activation.kinks)
+    scaled = dataclasses.replace(
+        activation, gain=None, kinks=kinks, fn=lambda x, *params: activation.fn(root * x, *params)
+    )
+    return second_moment(scaled)
+
+
+def _moment_over_draws(activation):
+    z = jnp.asarray(ndtri((np.arange(4096) + 0.5) / 4096), jnp.float32)
+    return float(jnp.mean(activation.fn(jnp.tile(z, (1000, 1)), key=jax.random.key(0)) ** 2))
+
+
+@pytest.mark.parametrize("activation", list(ACTIVATIONS.values()), ids=lambda a: a.name)
+def test_gain_and_stability_are_recomputed(activation):
+    moment, slope = (
+        activation.gain**-2,
+        _recomputed_moment(activation, 1 + 1e-3) - _recomputed_moment(activation, 1 - 1e-3),
+    )
+    if activation.random:
+        np.testing.assert_allclose(_moment_over_draws(activation), moment, rtol=5e-4)
+        assert abs(_recomputed_moment(activation) / moment - 1) > 1e-3  # its expectation is another function
+    else:
+        np.testing.assert_allclose(_recomputed_moment(activation), moment, rtol=1e-9)
+    assert activation.stable == (abs(slope / 2e-3 / moment) <= 1 + 1e-3)
+    assert abs(abs(slope / 2e-3 / moment) - 1) > 1e-2 or abs(abs(slope / 2e-3 / moment) - 1) < 1e-6
+
+
+@every
+def test_record_is_complete(activation):
+    assert activation.formula
+    assert activation.source
+    assert activation.inputs >= 1
+    assert activation.outputs >= 1
+    assert hash(activation) == hash(dataclasses.replace(activation))
+    assert all(isinstance(value, float) for value in activation.constants.values())
+
+
+def test_untrainable_says_where_the_gradient_is_zero_everywhere():
+    for activation in ALL:
+        (_, slope), *_ = evaluate(activation, np.float32)
+        assert bool(activation.untrainable) == (not slope.any()), activation.name
+
+
+# Neighbours: one function under two names.
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "params"),
+    [
+        ("silu", "swish", (1.0,)),
+        ("celu", "elu", ()),
+        ("relu", "tlu", (0.0,)),
+        ("relu", "prelu", (0.0,)),
+        ("leaky_relu", "prelu", (0.01,)),
+        ("identity", "prelu", (1.0,)),
+        ("squared_relu", "star_relu", (1.0, 0.0)),
+    ],
+)
+def test_pairs_are_equal_in_value_and_derivative(one, other, params):
+    x = jnp.concatenate([jnp.linspace(-30, 30, 2001), jnp.zeros(1)])
+    for f in (lambda f: f, lambda f: jax.vmap(jax.grad(f))):
+        left, right = f(get(one).fn)(x), f(lambda x: get(other).fn(x, *params))(x)
+        np.testing.assert_allclose(left, right, rtol=1e-6, atol=1e-7)
+
+
+def test_swish_between_half_the_line_and_relu():
+    x = jnp.linspace(-3, 3, 13)
+    np.testing.assert_array_equal(get("swish").fn(x, 0.0), x / 2)
+    np.testing.assert_allclose(get("swish").fn(x, 1e4), get("relu").fn(x), atol=1e-6)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1e-30, 1e-13, 1e-8, 1e-3])
+def test_snake_has_its_limit_at_small_alpha(alpha):
+    with jax.enable_x64(True):
+        value, slope = jax.value_and_grad(get("snake").fn, argnums=(0, 1))(2.0, alpha)
+    np.testing.assert_allclose(value, 2 + 4 * alpha, rtol=1e-5)
+    np.testing.assert_allclose(slope, (1 + 4 * alpha, 4), rtol=1e-5)
+
+
+def test_star_relu_starts_with_mean_0_and_variance_1():
+    mean, square = (second_moment(Activation("", f)) for f in (lambda x: rectifiers.relu(x), rectifiers.squared_relu))
+    scale, bias = (value for _, value in get("star_relu").params)
+    np.testing.assert_allclose(
+        [scale, bias], [(square - mean**2) ** -0.5, -mean * (square - mean**2) ** -0.5], atol=5e-5
+    )
+
+
+def test_rrelu_draws_slopes_between_its_bounds():
+    rrelu, x = get("rrelu"), -jnp.ones(100_000)
+    slopes = -rrelu.fn(x, key=jax.random.key(0))
+    assert rrelu.constants == {"low": 1 / 8, "high": 1 / 3}
+    assert 1 / 8 <= slopes.min() < 0.1255 < 0.333 < slopes.max() <= 1 / 3
+    np.testing.assert_allclose(slopes.mean(), -rrelu.fn(x)[0], rtol=2e-3)
+    assert (rrelu.fn(-x, key=jax.random.key(0)) == 1).all()
+
+
+def test_maxout_shares_a_tie_and_keeps_units_in_blocks():
+    fn = maxout(3).fn
+    np.testing.assert_array_equal(fn(jnp.array([[1.0, 2, 3, 4, 5, 0]])), [[5, 4]])
+    np.testing.assert_allclose(jax.grad(lambda x: fn(x).sum())(jnp.zeros(3)), [1 / 3] * 3)
+    np.testing.assert_allclose(
+        maxout(3).gain ** -2, np.mean(np.random.default_rng(0).normal(size=(3, 10**6)).max(0) ** 2), rtol=5e-3
+    )
+
+
+def test_both_conventions_of_the_derivative_of_relu():
+    half = get(lambda x: jnp.maximum(x, 0))
+    assert jax.grad(get("relu").fn)(0.0) == 0
+    assert jax.grad(half.fn)(0.0) == 0.5
+
+
+# By name.
+
+
+def test_names_and_aliases_are_unique_and_found():
+    names = [name for a in ACTIVATIONS.values() for name in (a.name, *a.aliases)]
+    assert len(names) == len(set(names))
+    for activation in ACTIVATIONS.values():
+        for name in (activation.name, *activation.aliases, activation.name.upper(), activation.name.replace("_", "")):
+            assert get(name) is activation
+
+
+def test_callables_and_records():
+    assert get(jnp.tanh) == get(jnp.tanh)
+    assert get(rectifiers.relu) is ACTIVATIONS["relu"]
+    assert get(maxout(3)) is maxout(3)
+    cooler = functools.partial(rectifiers.leaky_relu, slope=0.2)
+    assert get(cooler).fn is cooler
+    assert get(lambda x: x).params == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("rely", "'relu'"),
+        ("swich", "'swish'"),
+        ("sigmoyd", "'sigmoid'"),
+        ("hardtan", "'hard_tanh'"),
+        ("", "did you mean"),
+    ],
+)
+def test_unknown_names_raise_with_the_nearest(name, near):
+    with pytest.raises(ValueError, match=f"unknown activation '{name}'.*{near}"):
+        get(name)
+
+
+def test_other_errors():
+    with pytest.raises(TypeError, match="expected a name or a function"):
+        get(3)
+    with pytest.raises(ValueError, match="maxout: k=1; expected 2 or more"):
+        maxout(1)
