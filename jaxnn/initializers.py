@@ -40,9 +40,11 @@ def _uniform(key, shape, dtype):
 
 
 def _orthogonal(key, shape, dtype):
-    # Rows (or columns) orthonormal, then scaled to unit mean square.
-    matrix = jax.random.orthogonal(key, shape[0], m=shape[1], dtype=dtype)
-    return matrix * jnp.asarray(math.sqrt(max(shape)), dtype)
+    # Rows (or columns) orthonormal, then scaled to unit mean square; there is no QR in half precision.
+    matrix = jax.random.orthogonal(
+        key, shape[0], m=shape[1], dtype=dtype if jnp.finfo(dtype).bits >= 32 else jnp.float32
+    )
+    return (matrix * math.sqrt(max(shape))).astype(dtype)
 
 
 def _matched(fan_in, fan_out, gain, first):
