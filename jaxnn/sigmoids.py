@@ -13,7 +13,8 @@ def sigmoid(x):
 
 def log_sigmoid(x):
     """log σ(x) = −log(1 + e⁻ˣ). Source: the log-likelihood of logistic regression."""
-    return jnp.minimum(x, 0) - jnp.log1p(jnp.exp(-jnp.abs(x)))
+    left = x <= 0  # on one side all terms have the derivatives of that side; those of min and |x| need not fit at 0
+    return jnp.where(left, x, 0) - jnp.log1p(jnp.exp(jnp.where(left, x, -x)))
 
 
 def hard_tanh(x, low=-1.0, high=1.0):
