@@ -139,8 +139,8 @@ def draw_weight(initializer, key, fan_in: int, fan_out: int, gain: float = 1.0, 
       (fan_in, fan_out) array.
 
     >>> weight = draw_weight("matched", jax.random.key(0), fan_in=400, fan_out=100, gain=2.0)
-    >>> print(weight.shape, weight.std().round(2))
-    (400, 100) 0.1
+    >>> print(weight.shape, f"{weight.std():.2f}")
+    (400, 100) 0.10
     """
     record = get_initializer(initializer)
     return record.draw(key, (fan_in, fan_out), dtype) * jnp.asarray(record.std(fan_in, fan_out, gain, first), dtype)
