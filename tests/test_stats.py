@@ -127,6 +127,13 @@ class TestPairedDifference:
         assert scipys == pytest.approx(exact)
         assert stats.paired_difference(self.A, self.B, resamples=99_999).p_value == pytest.approx(exact, abs=0.006)
 
+    def test_sums_that_differ_by_rounding_are_ties(self):
+        """Ten seeds won, three lost, each by 0.1: the sign test's p-value."""
+        b = np.arange(1, 14) / 10
+        a = np.round(b + 0.1 * np.repeat([1, -1], [10, 3]), 1)
+        exact = scipy.stats.binomtest(10, 13).pvalue
+        assert stats.paired_difference(a, b, resamples=99_999).p_value == pytest.approx(exact, abs=0.005)
+
     def test_turns_with_its_arguments(self):
         there, back = stats.paired_difference(self.A, self.B), stats.paired_difference(self.B, self.A)
         assert there.value == -back.value == np.mean(self.A - self.B)
@@ -162,14 +169,15 @@ def quick_collection():
 
 class TestCompare:
     def test_holm(self):
-        rng = np.random.default_rng(0)
-        values = {name: rng.normal(shift, 1, 30) for name, shift in [("relu", 0), ("tanh", 0.4), ("elu", 0.8)]}
-        single = {name: stats.paired_difference(values[name], values["relu"]) for name in ("tanh", "elu")}
-        both = stats.compare(values, "relu")
-        smaller, larger = sorted(single, key=lambda name: single[name].p_value)
-        assert both[smaller].p_value == pytest.approx(2 * single[smaller].p_value)
-        assert both[larger].p_value == pytest.approx(max(2 * single[smaller].p_value, single[larger].p_value))
-        assert both["tanh"][:5] == single["tanh"][:5]
+        shifts = {"relu": 0, "tanh": 0.4, "elu": 0.5, "gelu": 0.7}
+        x = np.random.default_rng(0).normal([[shift] for shift in shifts.values()], 1, (4, 30))
+        values = dict(zip(shifts, x, strict=True))
+        single = {name: stats.paired_difference(values[name], values["relu"]) for name in list(shifts)[1:]}
+        adjusted = stats.compare(values, "relu")
+        ranked = sorted(single, key=lambda name: single[name].p_value)
+        by_hand = np.maximum.accumulate([(3 - i) * single[name].p_value for i, name in enumerate(ranked)])
+        assert [adjusted[name].p_value for name in ranked] == pytest.approx(np.minimum(by_hand, 1))
+        assert all(adjusted[name][:5] == single[name][:5] for name in single)
 
     def test_null_contrasts_are_called_different_at_the_rate(self, quick_collection):
         rng = np.random.default_rng(2)
@@ -203,6 +211,33 @@ class TestBestSet:
         found = [stats.best_set(dict(enumerate(draw(rng))), worst=-99, resamples=300).names for _ in range(400)]
         missed = np.mean([not set(range(equal)) <= set(names) for names in found])
         assert missed < 0.05 + slack(0.05, 400)
+
+    def test_opposite_skew_is_the_stated_limit(self):
+        rng, sign = np.random.default_rng(3), np.array([[1], [1], [-1], [-1]])
+        draws = (sign * (rng.exponential(size=(4, 10)) - 1) for _ in range(400))
+        missed = np.mean([len(stats.best_set(dict(enumerate(x)), resamples=300).names) < 4 for x in draws])
+        assert missed < 0.09 + slack(0.09, 400)
+
+    @pytest.mark.parametrize("seed", range(4))
+    def test_equals_its_definition(self, seed):
+        """Arm by arm, with all signs."""
+        x = np.random.default_rng(seed).normal([[0], [0.3], [0.6], [0.9]], [[1], [0.3], [1], [3]], (4, 8))
+        left, p_value, p_values = set(range(4)), 0, {}
+
+        def furthest(signs):
+            behind = {
+                i: max(np.sum(signs * (x[j] - x[i])) / np.sqrt(8 * np.sum((x[j] - x[i]) ** 2)) for j in left - {i})
+                for i in left
+            }
+            return max(behind.values()), max(behind, key=behind.get)
+
+        while len(left) > 1:
+            observed, worst = furthest(np.ones(8))
+            pushed = [furthest(np.array(signs))[0] for signs in itertools.product((-1, 1), repeat=8)]
+            p_values[worst] = p_value = max(p_value, np.mean(np.array(pushed) >= observed - 1e-9))
+            left.remove(worst)
+        p_values[left.pop()] = 1
+        assert stats.best_set(dict(enumerate(x))).p_values == pytest.approx(p_values, abs=0.02)
 
     def test_comparing_with_the_leader_alone_does_not_hold_the_rate(self):
         """Negative control: t-tests against the arm that came out first, as if it had been named before."""
