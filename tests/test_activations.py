@@ -18,7 +18,7 @@ from jaxnn.ensemble import ensemble
 from jaxnn.propagation import second_moment
 
 m = mpmath.mp
-DIGITS = 300
+DIGITS = 130
 ALL = [*ACTIVATIONS.values(), maxout(3)]
 ELEMENTWISE = [a for a in ALL if a.inputs == a.outputs == 1]
 every = pytest.mark.parametrize("activation", ALL, ids=lambda a: a.name)
@@ -108,7 +108,7 @@ REFERENCES = {
     "step": lambda x: m.mpf(x > 0),
     "bipolar": m.sign,
     "gelu": _gelu,
-    "gelu_tanh": lambda x: x / 2 * (1 + m.tanh(m.sqrt(2 / m.pi) * (x + m.mpf("0.044715") * x**3))),
+    "gelu_tanh": lambda x: x * _sigma(2 * m.sqrt(2 / m.pi) * (x + m.mpf("0.044715") * x**3)),
     "quick_gelu": lambda x: x * _sigma(m.mpf("1.702") * x),
     "clipped_gelu": lambda x: max(m.mpf(-10), min(m.mpf(10), _gelu(x))),
     "silu": lambda x: x * _sigma(x),
@@ -139,7 +139,7 @@ def points(activation, dtype=np.float64):
     """Pre-activations (n, inputs) inside the finite domain: one grid, or pairs and triples where no two are equal."""
     if activation.inputs == 1:
         low, high = activation.domain
-        return _GRID[(_GRID >= low) & (_GRID <= high)].astype(dtype)[:, None]
+        return np.array([[x] for x in _GRID if low <= x <= high], dtype)
     axes = [_FEW * (1 + i / 8) for i in range(activation.inputs)]
     return np.array(list(itertools.product(*axes))).astype(dtype)
 
@@ -148,28 +148,33 @@ def start(activation, dtype):
     return tuple(jnp.asarray(value, dtype) for _, value in activation.params)
 
 
-@functools.cache
+def outputs(activation, args):
+    out = REFERENCES[activation.name](*args)
+    return out if isinstance(out, tuple) else (out,)
+
+
 def reference(activation, dtype=np.float64):
-    """φ (n, outputs) and its derivatives (n, outputs, inputs and parameters) at the points, as float64."""
-    function = REFERENCES[activation.name]
-    h = m.mpf(10) ** -60
-
-    def vector(args):
-        out = function(*args)
-        return out if isinstance(out, tuple) else (out,)
-
-    values, slopes = [], []
+    """φ (n, outputs) at the points."""
     with m.workdps(DIGITS):
+        params = [m.mpf(float(value)) for value in start(activation, dtype)]
+        rows = [outputs(activation, [*map(m.mpf, x.tolist()), *params]) for x in points(activation, dtype)]
+        return np.array([[float(v) for v in row] for row in rows])
+
+
+def reference_slopes(activation):
+    """The derivatives (n, outputs, inputs and parameters) at the points, by differences of 45 digits."""
+    slopes = []
+    with m.workdps(DIGITS):
+        h = m.mpf(10) ** -45
         params = [m.mpf(float(value)) for value in start(activation, jnp.float64)]
-        for x in points(activation, dtype):
+        for x in points(activation):
             args = [*map(m.mpf, x.tolist()), *params]
-            values.append([float(v) for v in vector(args)])
             columns = []
             for i in range(len(args)):
-                up, down = (vector([a + s * h * (i == j) for j, a in enumerate(args)]) for s in (1, -1))
+                up, down = (outputs(activation, [a + s * h * (i == j) for j, a in enumerate(args)]) for s in (1, -1))
                 columns.append([float((u - d) / (2 * h)) for u, d in zip(up, down, strict=True)])
             slopes.append(np.array(columns).T)
-    return np.array(values), np.array(slopes)
+    return np.array(slopes)
 
 
 def derivatives(activation):
@@ -204,17 +209,17 @@ def evaluate(activation, dtype=np.float64):
 
 @functools.cache
 def smooth_values(activation):
-    """A dense grid of every input (the others at 0.7), and φ in float64."""
+    """A dense grid, and φ in float64 along it: all inputs together, and each alone with the others at ±0.7."""
     low, high = np.clip(activation.domain, -1e4, 1e4)
     grid = np.concatenate([[low], np.linspace(max(low, -400), -31, 300), np.linspace(-30, 30, 24_001)])
     grid = np.concatenate([grid, np.linspace(31, min(high, 400), 300), [high]])
-    columns = []
-    for i in range(activation.inputs):
-        x = np.full((len(grid), activation.inputs), 0.7)
-        x[:, i] = grid
-        with jax.enable_x64(True):
-            columns.append(np.asarray(jax.vmap(lambda x: activation.fn(x, *start(activation, x.dtype)))(jnp.array(x))))
-    return grid, np.stack(columns)
+    lines = [np.tile(grid[:, None], activation.inputs)]
+    for i, other in itertools.product(range(activation.inputs), (-0.7, 0.7)):
+        lines.append(np.where(np.arange(activation.inputs) == i, grid[:, None], other))
+    with jax.enable_x64(True):
+        params = start(activation, jnp.float64)
+        fn = jax.jit(jax.vmap(lambda x: activation.fn(x, *params)))
+        return grid, np.stack([np.asarray(fn(jnp.asarray(x))) for x in lines])
 
 
 # Values and derivatives.
@@ -228,7 +233,7 @@ def test_every_activation_has_a_textbook_definition():
 def test_value_and_derivative_in_float64(activation, strict):
     with jax.enable_x64(True):
         (value, slope), *_ = evaluate(activation)
-        expected, expected_slope = reference(activation)
+        expected, expected_slope = reference(activation), reference_slopes(activation)
     np.testing.assert_allclose(value, expected, rtol=1e-13, atol=1e-300)
     smooth = ~np.isin(points(activation), [at for at, _ in activation.kinks]).any(axis=1)
     # The derivative of a difference such as 1 − tanh² is good to rounding of its terms; those grow with x at most.
@@ -241,7 +246,7 @@ def test_value_and_derivative_in_float64(activation, strict):
 def test_float32_is_within_the_ulp_of_the_record(activation, strict):
     (value, _), *_ = evaluate(activation, np.float32)
     with jax.enable_x64(True):
-        expected = reference(activation, np.float32)[0]
+        expected = reference(activation, np.float32)
     tiny = np.finfo(np.float32).tiny
     error = np.abs(value - expected) / np.spacing(np.maximum(np.abs(expected), tiny).astype(np.float32))
     # Denormal numbers are flushed to 0: those of a gate before it is multiplied with the input.
@@ -270,18 +275,17 @@ def test_float16_is_kept_and_overflows_without_nan(activation, strict):
 
 @every
 def test_jit_vmap_and_ensemble_agree_with_eager(activation):
-    x = jax.random.normal(jax.random.key(1), (5, 3, 6)) * 3
-    params = [jnp.full(6 * activation.outputs // activation.inputs, v) for _, v in activation.params]
+    x = jax.random.normal(jax.random.key(1), (4, 6)) * 3
+    params = [jnp.full(6, v) for _, v in activation.params]
 
     def fn(x):
         return activation.fn(x, *(jnp.broadcast_to(p, x.shape) for p in params))
 
     eager = fn(x)
+    assert eager.shape == (4, 6 * activation.outputs // activation.inputs)
     assert not activation.random or activation.fn(x, key=jax.random.key(0)).dtype == eager.dtype
-    assert eager.shape == (5, 3, 6 * activation.outputs // activation.inputs)
-    loop = jnp.stack([fn(row) for row in x])
-    last = ensemble(fn, (-1,))(jnp.moveaxis(x, 0, -1))
-    for other in (jax.jit(fn)(x), jax.vmap(fn)(x), loop, jnp.moveaxis(last, -1, 0)):
+    ways = jax.jit(lambda x: [fn(x), jax.vmap(fn)(x), jnp.stack([fn(row) for row in x]), ensemble(fn, (-1,))(x.T).T])
+    for other in ways(x):
         np.testing.assert_allclose(other, eager, rtol=2e-6, atol=1e-6)
 
 
@@ -292,7 +296,7 @@ def test_jit_vmap_and_ensemble_agree_with_eager(activation):
 def test_range_is_recomputed(activation):
     low, high, low_attained, high_attained = activation.range
     _, values = smooth_values(activation)
-    inside = np.abs(smooth_values(activation)[0]) <= 5
+    inside = np.abs(smooth_values(activation)[0]) <= 2
     assert values.min() >= low - 1e-9
     assert values.max() <= high + 1e-9
     for end, attained, value, near in (
@@ -300,7 +304,7 @@ def test_range_is_recomputed(activation):
         (high, high_attained, values, values[:, inside]),
     ):
         if math.isinf(end):
-            assert value.max() > 300
+            assert value.max() > 50
         elif attained:
             assert abs(value.max() - end) < 1e-6
         else:
@@ -326,7 +330,7 @@ def test_kinks_and_smoothness_are_recomputed(activation):
     both = jax.jit(lambda x: jnp.stack([f(x) for f in derivatives]))
     with jax.enable_x64(True):
         left, right = (np.asarray(both(jnp.asarray(at + side * 1e-7))) for side in (-1, 1))
-    jumps = np.abs(right - left) > 1e-3
+    jumps = np.abs(right - left) > 1e-3 * (1 + np.abs(right))
     order = np.where(jumps.any(axis=0), jumps.argmax(axis=0), np.inf)
     assert set(at[order < np.inf]) == {float(k) for k, _ in activation.kinks}
     assert activation.smoothness == order.min() - 1
@@ -334,10 +338,9 @@ def test_kinks_and_smoothness_are_recomputed(activation):
 
 @every_elementwise
 def test_derivative_at_each_kink_is_the_chosen_one(activation):
-    for dtype in (jnp.float32, jnp.bfloat16):
-        for at, chosen in activation.kinks:
-            slope = jax.grad(lambda x: activation.fn(x, *start(activation, x.dtype)))(jnp.asarray(at, dtype))
-            assert slope == pytest.approx(chosen, rel=float(jnp.finfo(dtype).eps))
+    at, chosen = np.reshape(activation.kinks, (-1, 2)).T
+    slope = jax.vmap(jax.grad(lambda x: activation.fn(x, *start(activation, jnp.float32))))
+    np.testing.assert_allclose(jax.jit(slope)(jnp.asarray(at, jnp.float32)), chosen, rtol=1e-6)
 
 
 @every
@@ -345,15 +348,15 @@ def test_derivative_at_zero_is_finite_and_of_both_modes(activation):
     """XOR's input (0, 0) with zero biases."""
     zero = jnp.zeros(activation.inputs)
     params = start(activation, jnp.float32)
-    forward, reverse = (jac(lambda x: activation.fn(x, *params))(zero) for jac in (jax.jacfwd, jax.jacrev))
+    both = jax.jit(lambda x: [jac(lambda x: activation.fn(x, *params))(x) for jac in (jax.jacfwd, jax.jacrev)])
+    forward, reverse = both(zero)
     np.testing.assert_array_equal(forward, reverse)
     assert np.isfinite(forward).all()
     if activation.smoothness == math.inf and activation.inputs == 1:
-        m.dps = 60
-        h = m.mpf(10) ** -25
-        args = [m.mpf(float(p)) for p in params]
-        f = REFERENCES[activation.name]
-        np.testing.assert_allclose(forward[0, 0], float((f(h, *args) - f(-h, *args)) / (2 * h)), rtol=1e-6, atol=1e-20)
+        with m.workdps(60):
+            h, args = m.mpf(10) ** -25, [m.mpf(float(p)) for p in params]
+            up, down = (outputs(activation, [side * h, *args])[0] for side in (1, -1))
+        np.testing.assert_allclose(forward[0, 0], float((up - down) / (2 * h)), rtol=1e-6, atol=1e-20)
 
 
 def _recomputed_moment(activation, q=1.0):
@@ -373,17 +376,15 @@ def _moment_over_draws(activation):
 
 @pytest.mark.parametrize("activation", list(ACTIVATIONS.values()), ids=lambda a: a.name)
 def test_gain_and_stability_are_recomputed(activation):
-    moment, slope = (
-        activation.gain**-2,
-        _recomputed_moment(activation, 1 + 1e-3) - _recomputed_moment(activation, 1 - 1e-3),
-    )
+    moment, (below, there, above) = activation.gain**-2, (_recomputed_moment(activation, q) for q in (0.999, 1, 1.001))
     if activation.random:
         np.testing.assert_allclose(_moment_over_draws(activation), moment, rtol=5e-4)
-        assert abs(_recomputed_moment(activation) / moment - 1) > 1e-3  # its expectation is another function
+        assert abs(there / moment - 1) > 1e-3  # its expectation is another function
     else:
-        np.testing.assert_allclose(_recomputed_moment(activation), moment, rtol=1e-9)
-    assert activation.stable == (abs(slope / 2e-3 / moment) <= 1 + 1e-3)
-    assert abs(abs(slope / 2e-3 / moment) - 1) > 1e-2 or abs(abs(slope / 2e-3 / moment) - 1) < 1e-6
+        np.testing.assert_allclose(there, moment, rtol=1e-9)
+    stability = abs(above - below) / 0.002 / there
+    assert activation.stable == (stability <= 1 + 1e-6)
+    assert abs(stability - 1) > 1e-2 or abs(stability - 1) < 1e-6  # far enough from 1 for the difference to decide
 
 
 @every
@@ -396,10 +397,10 @@ def test_record_is_complete(activation):
     assert all(isinstance(value, float) for value in activation.constants.values())
 
 
-def test_untrainable_says_where_the_gradient_is_zero_everywhere():
-    for activation in ALL:
-        (_, slope), *_ = evaluate(activation, np.float32)
-        assert bool(activation.untrainable) == (not slope.any()), activation.name
+@every
+def test_untrainable_says_where_the_gradient_is_zero_everywhere(activation):
+    (_, slope), *_ = evaluate(activation, np.float32)
+    assert bool(activation.untrainable) == (not slope.any())
 
 
 # Neighbours: one function under two names.

@@ -14,9 +14,9 @@ import jaxnn
 PACKAGE = Path(jaxnn.__file__).parent
 LEVELS = [
     {"labels", "data", "perceptron", "training", "ensemble", "stats", "initializers", "sigmoids", "elementary"},
-    {"losses", "metrics", "rectifiers"},
-    {"gated"},
-    {"activations", "heads"},
+    {"heads", "metrics", "rectifiers"},
+    {"gated", "losses"},
+    {"activations"},
     {"propagation"},
     {"mlp"},
 ]
