@@ -249,7 +249,8 @@ def best_set(
     seed, that push any two arms of the set so far apart, maxᵢⱼ Zᵢⱼ(ε) ≥ maxᵢⱼ Zᵢⱼ, is at most `rate`. The p-value of an
     arm is the largest such share up to its leaving. The reference is exact for a null pair, and for any arms whose
     differences are jointly symmetric about their means. Measured at rate 0.05 with ten to twenty runs: 0.03 to 0.05 for
-    skewed, tied, diverging, unequally spread arms; 0.09 for arms of equal mean and opposite skew at ten runs (0.07 at thirty).
+    skewed, tied, diverging, unequally spread arms; 0.09 for arms of equal mean and opposite skew at
+    ten runs (0.07 at thirty).
 
     Args:
       values: name to (runs,), greater is better, paired by seed, NaN for a diverged run.
