@@ -9,7 +9,7 @@ import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, reduce
 from math import expm1, inf, log, nan
 from types import MappingProxyType
 from typing import NamedTuple
@@ -126,7 +126,7 @@ def _row(fn, values, monotone, smoothness, gain, stable, *, name="", params=Mapp
 
 @cache
 def maxout(k: int) -> Activation:
-    """The largest of k pre-activations, max(x₁, …, xₖ); a tie shares the derivative equally.
+    """The largest of k pre-activations, max(x₁, …, xₖ); pieces that tie share the derivative, two of them equally.
 
     Args: k ≥ 2, the number of affine pieces. Source: Goodfellow et al. 2013.
 
@@ -138,14 +138,14 @@ def maxout(k: int) -> Activation:
 
     def fn(x):
         """max(x₁, …, xₖ). Source: Goodfellow et al. 2013."""
-        return jnp.max(x.reshape(*x.shape[:-1], k, -1), axis=-2)
+        return reduce(jnp.maximum, jnp.split(x, k, axis=-1))  # a reduction over an axis loses NaN on CPU
 
     name = "maxout" if k == 2 else f"maxout({k})"
     # The largest of k normals has density k φ Φᵏ⁻¹; the trapezoidal rule is exact to rounding here.
     grid = [i / 16 for i in range(-160, 161)]
     square = sum(z * z * k * math.exp(-z * z / 2) * (math.erfc(-z / math.sqrt(2)) / 2) ** (k - 1) for z in grid)
     gain = (square / 16 / math.sqrt(2 * math.pi)) ** -0.5
-    return _row(fn, "(-inf, inf)", True, 0, gain, True, name=name, inputs=k, kinks=((0, 1 / k),), ulp=0)
+    return _row(fn, "(-inf, inf)", True, 0, gain, True, name=name, inputs=k, kinks=((0, 1 / 2),), ulp=0)
 
 
 _FLAT = "its derivative is 0 wherever it has one; train a smooth relative such as sigmoid or tanh instead"
