@@ -34,6 +34,6 @@ from jaxnn.metrics import METRICS, Metric
 from jaxnn.metrics import get as get_metric
 from jaxnn.mlp import MLP, Layer, Trace, collapse, count_parameters, mlp
 from jaxnn.propagation import ActivationFacts, activation_facts, correlation_map, length_map
-from jaxnn.training import History, Network, Run, fit, train_step
+from jaxnn.training import History, Network, Run, fit, row_order, train_step
 
 __version__ = "0.1.0"

@@ -154,6 +154,8 @@ def _evaluate(closed, n, values, flags):
             out = [(y, False) for y in (ys if eqn.primitive.multiple_results else [ys])]
         elif name == "scan":
             out = _scan(eqn, n, xs, ms)
+        elif name == "cond" and not ms[0]:
+            out = _cond(eqn, n, xs, ms)
         else:
             ys = _RULES.get(name, _vmap)(eqn, n, xs, ms)
             out = [(y, True) for y in ys]
@@ -177,6 +179,14 @@ def _vmap(eqn, n, xs, ms):
 def _elementwise(eqn, n, xs, ms):
     shape = eqn.outvars[0].aval.shape
     return [eqn.primitive.bind(*(_last(x, shape, n, m) for x, m in zip(xs, ms, strict=True)), **eqn.params)]
+
+
+def _div(eqn, n, xs, ms):
+    """Division of an array by one number of each network: one reciprocal for all entries, because division is slow."""
+    shape, scalar = eqn.outvars[0].aval.shape, eqn.invars[1].aval.shape == ()
+    if not (scalar and shape and ms[1] and jnp.issubdtype(eqn.outvars[0].aval.dtype, jnp.floating)):
+        return _elementwise(eqn, n, xs, ms)
+    return [lax.mul(_last(xs[0], shape, n, ms[0]), _last(1 / xs[1], shape, n, True))]
 
 
 def _append(eqn, n, xs, ms):
@@ -275,10 +285,24 @@ def _scan(eqn, n, xs, ms):
     return list(zip([*last, *ys], [*flags, *out_flags[carry:]], strict=True))
 
 
+def _cond(eqn, n, xs, ms):
+    """A choice that all networks share: one branch runs; an output is mapped if it is in any branch."""
+    branches = eqn.params["branches"]
+    flags = [any(f) for f in zip(*(_mapped_outputs(b.jaxpr, ms[1:]) for b in branches), strict=True)]
+
+    def run(branch, values):
+        out = _evaluate(branch, n, values, ms[1:])
+        return [_last(x, a.shape, n, m) if f else x for (x, m), a, f in zip(out, branch.out_avals, flags, strict=True)]
+
+    ys = lax.switch(xs[0], [lambda *values, b=b: run(b, values) for b in branches], *xs[1:])
+    return list(zip(ys, flags, strict=True))
+
+
 _RULES = {
     **dict.fromkeys(_ELEMENTWISE, _elementwise),
     **dict.fromkeys((*_APPENDED, *_SAME_AXES), _append),
     "concatenate": _concatenate,
+    "div": _div,
     "dot_general": _dot_general,
     "reduce_sum": _reduce_sum,
 }

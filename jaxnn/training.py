@@ -85,6 +85,7 @@ def fit(
     scalars: Mapping[str, Any],
     *,
     params: Any = None,
+    order: jax.Array | None = None,
     loss: Callable,
     epochs: int,
     batch_size: int | None = None,
@@ -99,10 +100,11 @@ def fit(
 
     A pure function, compiled once for each set of static arguments; call it plainly, or inside `jax.jit`, `jax.vmap` or
     `ensemble`. Traced, so free to change without compiling again and free to be mapped: `key`, the rows of `train` and
-    `validation`, every value of `scalars`, `params` and `target`. Static: everything else, and the shapes.
+    `validation`, every value of `scalars`, `params`, `order` and `target`. Static: everything else, and the shapes.
 
     The parameters are drawn from `fold_in(key, 0)`, the order of the rows from `fold_in(key, 1)`, random numbers inside
-    the network from `fold_in(key, 2)`: the order is the same for every network, and shared where the key is not mapped.
+    the network from `fold_in(key, 2)`. Parameters and order may also be given: an order that is not mapped is shared
+    by all networks, so that the first layer of all of them is one matrix product.
 
     Args:
       key: a JAX random key.
@@ -111,6 +113,7 @@ def fit(
       make_optimizer: called as `make_optimizer(**scalars)` inside the trace; any optax factory.
       scalars: the optimizer's numbers by name, such as {"learning_rate": 0.01}.
       params: to start from; drawn as `network.init(fold_in(key, 0))` where None.
+      order: row numbers of every step, from `row_order`; drawn as `row_order(fold_in(key, 1), …)` where None.
       loss: (scores, labels) -> losses of shape (rows,), or their (weighted) mean; what is minimised.
       epochs: passes over the training rows; a multiple of `evaluate_every`.
       batch_size: rows per step; None for all of them, one step per epoch. What does not fill a batch waits for the
@@ -153,7 +156,8 @@ def fit(
     reach = jnp.inf if greater_is_better else -jnp.inf
     scalars = {name: jnp.asarray(value) for name, value in scalars.items()}
     target = jnp.asarray(reach if target is None else target, jnp.float32)
-    return _fit(static, key, params, tuple(train[:2]), validation and tuple(validation[:2]), scalars, target)
+    rows = tuple(train[:2]), validation and tuple(validation[:2])
+    return _fit(static, key, params, order, *rows, scalars, target)
 
 
 class _Static(NamedTuple):
@@ -185,14 +189,13 @@ class _Progress(NamedTuple):
 
 
 @partial(jax.jit, static_argnums=0)
-def _fit(static: _Static, key, params, train, validation, scalars, target) -> Run:
-    network, loss = static.network, static.loss
+def _fit(static: _Static, key, params, order, train, validation, scalars, target) -> Run:
+    network, loss, (x, y) = static.network, static.loss, train
     optimizer = static.make_optimizer(**scalars)
     sign = 1 if static.greater_is_better else -1
     draws = getattr(network, "random", "key" in inspect.signature(network.apply).parameters)
-    x, y = train
-    rows = len(x)
-    steps = static.evaluate_every * (1 if static.batch_size is None else rows // static.batch_size)
+    evaluations = static.epochs // static.evaluate_every
+    steps = static.evaluate_every * (1 if static.batch_size is None else len(x) // static.batch_size)
 
     def evaluate(params, step):
         def measured(rows):
@@ -204,16 +207,22 @@ def _fit(static: _Static, key, params, train, validation, scalars, target) -> Ru
         return History(step, *on_train, *on_validation)
 
     def body(progress, xs):
-        params, state = progress
         step, batch = xs
         key_step = jax.random.fold_in(jax.random.fold_in(key, 2), step) if draws else None
-        rows = (x, y) if batch is None else (x[batch], y[batch])
-        params, state, _ = train_step(network, loss, optimizer, params, state, *rows, key=key_step)
+        rows = train if batch is None else (x[batch], y[batch])
+        params, state, _ = train_step(network, loss, optimizer, *progress, *rows, key=key_step)
         return (params, state), None
 
     def until_evaluation(progress: _Progress, xs):
-        (params, state), _ = lax.scan(body, (progress.params, progress.state), xs)
-        record = evaluate(params, xs[0][-1] + 1)
+        evaluation, batches = xs
+        step = evaluation * steps
+
+        def train_on(params, state):
+            return lax.scan(body, (params, state), (step - steps + jnp.arange(steps), batches))[0]
+
+        # The first evaluation, before any step, is made here as well: so `evaluate` is compiled once.
+        params, state = lax.cond(evaluation > 0, train_on, lambda *start: start, progress.params, progress.state)
+        record = evaluate(params, step)
         finite = jnp.all(jnp.isfinite(jnp.stack(record[1:])))
         diverged = progress.diverged | (progress.running & ~finite)
         keep = progress.running & finite
@@ -222,64 +231,82 @@ def _fit(static: _Static, key, params, train, validation, scalars, target) -> Ru
         )
         value = sign * record.validation_metric
         better = keep & (value > progress.best)
-        reached = progress.reached | (keep & (value >= sign * target))
         stale = jnp.where(better, 0, progress.stale + keep)
-        running = keep if static.patience is None else keep & (stale < static.patience)
         new = _Progress(
-            params,
-            state,
-            record,
-            _where(better, params, progress.best_params),
-            jnp.where(better, value, progress.best),
-            jnp.where(better, record.step, progress.best_step),
-            jnp.where(progress.reached, progress.target_step, record.step),
-            reached,
-            diverged,
-            stale,
-            running,
+            params=params,
+            state=state,
+            record=record,
+            best_params=_where(better, params, progress.best_params),
+            best=jnp.where(better, value, progress.best),
+            best_step=jnp.where(better, record.step, progress.best_step),
+            target_step=jnp.where(progress.reached, progress.target_step, record.step),
+            reached=progress.reached | (keep & (value >= sign * target)),
+            diverged=diverged,
+            stale=stale,
+            running=keep if static.patience is None else keep & (stale < static.patience),
         )
         return new, record
 
     params = network.init(jax.random.fold_in(key, 0)) if params is None else params
-    record = evaluate(params, jnp.int32(0))
-    value = sign * record.validation_metric
+    if static.batch_size is not None:
+        order = (
+            row_order(jax.random.fold_in(key, 1), len(x), static.epochs, static.batch_size) if order is None else order
+        )
+        order = order.reshape(evaluations, steps, static.batch_size)
+        order = jnp.concatenate([order[:1], order])  # the first evaluation comes before any step
+    nothing = jax.tree.map(_unmeasured, jax.eval_shape(evaluate, params, jnp.int32(0)))
     start = _Progress(
-        params,
-        optimizer.init(params),
-        record,
-        params,
-        value,
-        record.step,
-        record.step,
-        value >= sign * target,
-        jnp.zeros_like(value, bool),
-        jnp.zeros_like(record.step),
-        jnp.ones_like(value, bool),
+        params=params,
+        state=optimizer.init(params),
+        record=nothing,
+        best_params=params,
+        best=-nothing.validation_metric,
+        best_step=nothing.step,
+        target_step=nothing.step,
+        reached=jnp.bool(False),
+        diverged=jnp.bool(False),
+        stale=jnp.int32(0),
+        running=jnp.bool(True),
     )
-    evaluations = static.epochs // static.evaluate_every
-    order = _order(key, rows, static.epochs, static.batch_size)
-    xs = (jnp.arange(evaluations * steps, dtype=jnp.int32), order)
-    end, records = lax.scan(until_evaluation, start, jax.tree.map(lambda a: a.reshape(-1, steps, *a.shape[1:]), xs))
-    history = jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest]), record, records)
+    end, history = lax.scan(until_evaluation, start, (jnp.arange(evaluations + 1, dtype=jnp.int32), order))
     return Run(
-        end.params,
-        end.best_params,
-        history,
-        end.best_step,
-        end.record.step,
-        end.target_step,
-        end.reached,
-        end.diverged,
+        params=end.params,
+        best_params=end.best_params,
+        history=history,
+        best_step=end.best_step,
+        last_step=end.record.step,
+        target_step=end.target_step,
+        reached=end.reached,
+        diverged=end.diverged,
     )
 
 
-def _order(key, rows, epochs, batch_size):
-    """Row numbers of every step, (steps, batch_size); drawn outside the loop because a permutation is a sort."""
-    if batch_size is None:
-        return None
-    keys = jax.vmap(partial(jax.random.fold_in, jax.random.fold_in(key, 1)))(jnp.arange(epochs))
+def row_order(key, rows: int, epochs: int, batch_size: int) -> jax.Array:
+    """The row numbers of every step: each epoch is a permutation of the rows, cut into batches.
+
+    What does not fill a batch is left out of its epoch. The epoch e is drawn from `fold_in(key, e)`, all of them before
+    training, because a permutation is a sort.
+
+    Args:
+      key: a JAX random key.
+      rows: number of training rows.
+      epochs: number of permutations.
+      batch_size: rows per step, at most `rows`.
+
+    Returns:
+      (epochs · ⌊rows / batch_size⌋, batch_size) int32.
+
+    >>> row_order(jax.random.key(0), rows=10, epochs=3, batch_size=4).shape
+    (6, 4)
+    """
+    keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(epochs))
     orders = jax.vmap(lambda k: jax.random.permutation(k, rows))(keys)
     return orders[:, : rows - rows % batch_size].reshape(-1, batch_size)
+
+
+def _unmeasured(measure):
+    """What stands in a record before the first evaluation: no step, and infinity."""
+    return jnp.full(measure.shape, 0 if jnp.issubdtype(measure.dtype, jnp.integer) else jnp.inf, measure.dtype)
 
 
 def _where(condition, new, old):

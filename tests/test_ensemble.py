@@ -52,6 +52,8 @@ FUNCTIONS = {
     "unmapped output": lambda w, x: (x, x.sum(), 1.0),
     "custom derivatives": lambda w, x: jax.grad(lambda v: jax.nn.relu(v).sum() + jax.nn.logsumexp(v))(w),
     "control flow": lambda w, x: lax.cond(w.sum() > 0, jnp.sin, jnp.cos, w),
+    "choice that is shared": lambda w, x: lax.cond(x.sum() > 0, lambda v, u: (v, u), lambda v, u: (u, v), w, x),
+    "division by one number": lambda w, x: (w / w.sum(), x / w[0, 0], jnp.round(w * 9).astype(int) // 2),
     "while": lambda w, x: lax.while_loop(lambda v: v.sum() < 5, lambda v: jnp.abs(v) + 0.1, w),
     "scan": carried(4),
     "checkpoint": lambda w, x: jax.grad(lambda v: jax.checkpoint(jnp.sin)(v).sum())(w),

@@ -8,7 +8,7 @@ import optax
 import pytest
 
 from jaxnn.ensemble import ensemble
-from jaxnn.training import Network, fit, train_step
+from jaxnn.training import Network, fit, row_order, train_step
 
 LOSS = optax.losses.softmax_cross_entropy_with_integer_labels
 X = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.float32)
@@ -48,6 +48,25 @@ def test_equals_a_plain_loop():
     chex.assert_trees_all_close(run.params, params, atol=1e-6)
     assert run.history.step.tolist() == [0, 2, 4, 6]
     np.testing.assert_allclose(run.history.loss[-1], jnp.mean(LOSS(apply(params, x), y)), rtol=1e-5)
+
+
+def test_given_parameters_and_order_are_those_drawn():
+    """`fit` with what it would draw itself, drawn outside: the same run."""
+    key, x = jax.random.key(3), jax.random.normal(jax.random.key(1), (10, 2))
+    common = {"loss": LOSS, "epochs": 3, "batch_size": 4}
+    drawn = fit(key, NETWORK, (x, jnp.arange(10) % 2), optax.adam, ADAM, **common)
+    given = fit(
+        jax.random.key(9), NETWORK, (x, jnp.arange(10) % 2), optax.adam, ADAM, **common,
+        params=init(jax.random.fold_in(key, 0)), order=row_order(jax.random.fold_in(key, 1), 10, 3, 4),
+    )  # fmt: skip
+    chex.assert_trees_all_close(drawn, given, atol=1e-6)
+
+
+def test_the_first_evaluation_comes_before_any_step():
+    run = fit(jax.random.key(0), NETWORK, (X, XOR), optax.adam, ADAM, loss=LOSS, epochs=4, evaluate_every=2)
+    start = init(jax.random.fold_in(jax.random.key(0), 0))
+    assert run.history.step.tolist() == [0, 2, 4]
+    np.testing.assert_allclose(run.history.loss[0], jnp.mean(LOSS(apply(start, X), XOR)), rtol=1e-6)
 
 
 def test_train_step_lowers_the_loss_and_keeps_the_structure():
