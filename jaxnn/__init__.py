@@ -33,7 +33,9 @@ from jaxnn.labels import weighted_mean
 from jaxnn.metrics import METRICS, Metric
 from jaxnn.metrics import get as get_metric
 from jaxnn.mlp import MLP, Layer, Trace, collapse, count_parameters, mlp
+from jaxnn.plan import Choices, Plan, Problem, activation_label, grid, sample
 from jaxnn.propagation import ActivationFacts, activation_facts, correlation_map, length_map
+from jaxnn.sweep import SweepResult, replay, sweep
 from jaxnn.training import History, Network, Run, fit, row_order, train_step
 
 __version__ = "0.1.0"

@@ -7,6 +7,7 @@ Var W = 1 / (fan_in · E[φ(z)²]), z standard normal: the gain is 1 / √E[φ(z
 import math
 from collections.abc import Callable
 from difflib import get_close_matches
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -143,4 +144,10 @@ def draw_weight(initializer, key, fan_in: int, fan_out: int, gain: float = 1.0, 
     (400, 100) 0.10
     """
     record = get_initializer(initializer)
-    return record.draw(key, (fan_in, fan_out), dtype) * jnp.asarray(record.std(fan_in, fan_out, gain, first), dtype)
+    unit = _draw(record.draw, key, (fan_in, fan_out), jnp.dtype(dtype))
+    return unit * jnp.asarray(record.std(fan_in, fan_out, gain, first), dtype)
+
+
+@partial(jax.jit, static_argnums=(0, 2, 3))
+def _draw(draw, key, shape, dtype):
+    return draw(key, shape, dtype)  # one program for all activations, which differ in the standard deviation alone

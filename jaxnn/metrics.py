@@ -102,6 +102,16 @@ def log_likelihood(probabilities: jax.Array, labels: jax.Array, weights: jax.Arr
     return _mean(jnp.log(jnp.maximum(_at(targets, p), smallest)), weights)
 
 
+def least_probability(probabilities: jax.Array, labels: jax.Array, weights: jax.Array | None = None) -> jax.Array:
+    """The smallest probability of a true class, min p_y: above ½ every row is right. Rows of no weight have no say.
+
+    >>> float(least_probability(jnp.array([[0.5, 0.5], [0.25, 0.75]]), jnp.array([0, 1])))
+    0.5
+    """
+    p, targets, weights = _prepare(probabilities, labels, weights)
+    return jnp.min(jnp.where(weights > 0, _at(targets, p), 1))
+
+
 def zero_probability_share(probabilities: jax.Array, labels: jax.Array, weights: jax.Array | None = None) -> jax.Array:
     """Share of the rows that give the true class no probability at all: mean of [p_y = 0].
 
@@ -184,6 +194,7 @@ METRICS: dict[str, Metric] = {
         (balanced_accuracy, True, (0, 1), "meanₖ Cₖₖ / Σⱼ Cₖⱼ"),
         (macro_f1, True, (0, 1), "meanₖ 2 Cₖₖ / (Σⱼ Cₖⱼ + Σᵢ Cᵢₖ)"),
         (log_likelihood, True, (-float("inf"), 0), "mean log p_y"),
+        (least_probability, True, (0, 1), "min p_y"),
         (brier, False, (0, 2), "mean Σₖ (pₖ − [k = y])²"),
         (calibration_error, False, (0, 1), "Σ_b (W_b / W) |accuracy_b − confidence_b|"),
         (roc_auc, True, (0, 1), "meanₖ P(pₖ | y = k  >  pₖ | y ≠ k), ties half"),

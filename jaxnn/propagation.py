@@ -164,7 +164,7 @@ def _inverse(x) -> float:
 
 def _edge(q, square, slope):
     bias = q - square * _inverse(slope)
-    return _inverse(slope), float(bias) if bias >= -1e-12 * q else math.nan
+    return _inverse(slope), max(0.0, float(bias)) if bias >= -1e-12 * q else math.nan
 
 
 def edge_of_chaos(activation, q: float = 1.0, kinks: Sequence[float] | None = None) -> tuple[float, float]:

@@ -41,6 +41,7 @@ class Run(NamedTuple):
     best_params: Any  # at the best evaluation of the metric on the validation rows
     history: History
     best_step: jax.Array  # () int32
+    best_metric: jax.Array  # () the validation metric there
     last_step: jax.Array  # () int32, where training stopped: all steps, or fewer by patience or divergence
     target_step: jax.Array  # () int32, the first evaluation that reached the target; `last_step` where none did
     reached: jax.Array  # () bool; False censors target_step
@@ -274,6 +275,7 @@ def _fit(static: _Static, key, params, order, train, validation, scalars, target
         best_params=end.best_params,
         history=history,
         best_step=end.best_step,
+        best_metric=sign * end.best,
         last_step=end.record.step,
         target_step=end.target_step,
         reached=end.reached,

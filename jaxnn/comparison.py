@@ -1,0 +1,302 @@
+"""Which activation should I choose? Learning rates tuned on some seeds and rows, the verdict on others, time measured.
+
+Three phases on every task. Tuning trains every activation at every learning rate on the tuning seeds, and keeps the
+rate with the best mean metric on the validation rows. The verdict trains every activation at its rate on seeds that
+tuning never saw; what counts is the metric on the test rows, which nothing has seen. Then one network of each trains
+alone, by the same function that replays a trial: that is its measured time. All trials of a task share rows, order of
+rows and, seed by seed, raw weights: the comparison is paired.
+"""
+
+import itertools
+import math
+import os
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnn import data
+from jaxnn.data import Dataset, Split
+from jaxnn.plan import Choices, Group, Plan, Problem, activation_label, frozen
+from jaxnn.progress import Progress
+from jaxnn.sweep import SweepResult, run_trial, sweep, trial_arguments
+
+ACTIVATIONS = "relu leaky_relu prelu elu selu gelu silu mish tanh sigmoid soft_sign sin".split()
+LEARNING_RATES = (0.001, 0.003, 0.01, 0.03, 0.1)
+
+
+class Settings(NamedTuple):
+    """How to compare."""
+
+    activations: tuple = tuple(ACTIVATIONS)  # as for `mlp`: names, callables, mixtures
+    learning_rates: tuple[float, ...] = LEARNING_RATES
+    tuning_seeds: int | None = None  # 10 where None, 20 for a truth table
+    seeds: int | None = None  # of the verdict; 20 where None, 100 for a truth table
+    hidden: tuple[int, ...] | None = None  # by the task where None
+    init: str = "matched"
+    optimizer: Any = "adam"
+    head: Any = None
+    baseline: str = "relu"
+    target: float | None = None
+    budget: float | None = None  # seconds, for one network alone
+    rate: float = 0.05  # at which equal arms may be called different
+    mixtures: bool = False  # search mixtures too, with as many candidates as activations
+    null_pair: bool = False  # run the baseline once more under other seeds
+    seed: int = 0  # of the root key
+
+
+class Measured(NamedTuple):
+    """What the three phases leave; `verdict` turns it into an answer."""
+
+    tuning: SweepResult
+    verdict: SweepResult
+    plan: Plan  # of tuning and verdict, in this order; it numbers the trials
+    arms: dict[str, dict[str, Choices]]  # task -> arm -> its static choices
+    chosen: dict[str, dict[str, float]]  # task -> arm -> learning rate
+    seconds: dict[tuple[str, str], float]  # (task, arm) -> for one step of one network alone, measured here
+    regions: dict[tuple[str, str], np.ndarray]  # (task, arm) -> classes over the `plane`, of tasks in the plane
+
+
+def problem(
+    dataset: Dataset, exhaustive: bool = False, seed: int = 0, target: float | None = None, **changes
+) -> Problem:
+    """A task as a comparison takes it: split and scaled, with a number of epochs that fits the number of rows.
+
+    A truth table is trained on all its rows, 2,000 steps, and solved once every row gives its true class a probability
+    of 0.6. Other rows are split 60 : 20 : 20 into training, validation and test rows, in batches of 64 (32 below 512
+    rows) for at least 30 epochs and about 1,000 steps, at most 200 epochs.
+
+    Args:
+      dataset: rows and labels.
+      exhaustive: are the rows all there is?
+      seed: of the split.
+      target: for the metric on the validation rows.
+      **changes: other fields of `Problem`.
+
+    >>> problem(data.xor(), exhaustive=True).steps, problem(data.sklearn_dataset("iris")).batch_size
+    (2000, 32)
+    """
+    data.check_data(dataset.x, dataset.y, dataset.classes)
+    if exhaustive:
+        found = {"epochs": 2000, "evaluate_every": 10, "metric": "least_probability", "target": 0.6}
+        return Problem(Split(dataset, dataset, dataset), **found | changes)
+    parts = data.standardize(data.split(jax.random.fold_in(jax.random.key(seed), 2), dataset))
+    rows = len(parts.train.y)
+    batch = changes.get("batch_size", min(64 if rows >= 512 else 32, rows))
+    epochs = int(np.clip(math.ceil(480 / (rows // (batch or rows))), 30, 200))
+    return Problem(parts, **{"epochs": epochs, "batch_size": batch, "target": target} | changes)
+
+
+def default_hidden(task: Problem) -> tuple[int, ...]:
+    """Hidden widths for a task: 8 for a truth table, 32 for up to four features, 64 beyond."""
+    if task.exhaustive:
+        return (8,)
+    return (32,) if task.data.train.x.shape[1] <= 4 else (64,)
+
+
+def measure(
+    problems: Mapping[str, Problem],
+    settings: Settings,
+    *,
+    folder: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Measured:
+    """Run the three phases of a comparison.
+
+    Args:
+      problems: by task name, from `problem`.
+      settings: how to compare.
+      folder: keeps finished blocks, so that the same call goes on where it was interrupted.
+      progress: tells how far it is.
+
+    Returns:
+      `Measured`.
+
+    Raises:
+      ValueError: no task, no activation, an unknown name, too few seeds, a target outside the metric's range.
+    """
+    _check(problems, settings)
+    progress = progress or Progress(0, "networks")
+    seeds = {task: trial_seeds(settings, problem) for task, problem in problems.items()}
+    # Both phases cut their trials alike, so that one program serves both.
+    block = {task: len(verdict) for task, (_, verdict, _) in seeds.items()}
+    run = partial(
+        sweep, problems=problems, seed=settings.seed, folder=folder, block=block, programs={}, progress=progress
+    )
+
+    def plan(arms, rates, phase):
+        return Plan(
+            tuple(
+                Group(choices, _columns(rates(task, name), seeds[task][phase]))
+                for task, found in arms.items()
+                for name, choices in found.items()
+            )
+        )
+
+    arms = {task: _arms(settings, task, problem) for task, problem in problems.items()}
+    first = plan(arms, lambda task, name: settings.learning_rates, 0)
+    progress.total += first.size * (1 + settings.mixtures)
+    progress.total += sum(len(found) * len(seeds[task][1]) for task, found in arms.items())
+    tuning = run(first)
+    if settings.mixtures:
+        mixed = {task: _mixtures(tuning, problems[task], arms[task], settings) for task in problems}
+        more = plan(mixed, lambda task, name: settings.learning_rates, 0)
+        first, tuning = first + more, tuning.join(run(more))
+        for task, found in mixed.items():
+            best = max(found, key=lambda name: _best_mean(tuning, problems[task], found[name], settings))
+            arms[task][best] = found[best]
+    chosen = {
+        task: {
+            name: choose(tuning, problems[task], choices, settings.learning_rates) for name, choices in found.items()
+        }
+        for task, found in arms.items()
+    }
+    second = plan(arms, lambda task, name: [chosen[task][name]], 1)
+    if settings.null_pair:
+        base = {task: {settings.baseline: found[settings.baseline]} for task, found in arms.items()}
+        second += plan(base, lambda task, name: [chosen[task][name]], 2)
+    progress.total = first.size + second.size
+    verdict = run(second)
+    seconds, regions = _alone(problems, arms, chosen, settings, progress)
+    return Measured(tuning, verdict, first + second, arms, chosen, seconds, regions)
+
+
+def trial_seeds(settings: Settings, problem: Problem) -> tuple[range, range, range]:
+    """Seeds of the tuning, of the verdict, and of the verdict on the second arm of a null pair.
+
+    >>> trial_seeds(Settings(seeds=5), problem(data.sklearn_dataset("iris")))
+    (range(0, 10), range(10, 15), range(15, 20))
+    """
+    tuning = settings.tuning_seeds or (20 if problem.exhaustive else 10)
+    seeds = settings.seeds or (100 if problem.exhaustive else 20)
+    return range(tuning), range(tuning, tuning + seeds), range(tuning + seeds, tuning + 2 * seeds)
+
+
+def tuning_means(tuning: SweepResult, problem: Problem, choices: Choices, learning_rates: Sequence[float]):
+    """What tuning goes by, at every learning rate: the mean best metric on the validation rows.
+
+    NaN where a run diverged, so that such a rate is not chosen. Of a truth table it is the share of solved runs.
+
+    Args: tuning, the sweep; problem and choices, the task and the arm; learning_rates, (rates,).
+
+    Returns:
+      Means (rates,), and what decides between equals, less is better: the mean loss on the validation rows, of a truth
+      table the mean step at which it was solved.
+    """
+    table = tuning.where(task=choices.task, activation=choices.label("activation")).table
+    values = table["reached"] if problem.exhaustive else table["best_validation_metric"]
+    values = np.where(table["diverged"], np.nan, values)
+    others = table["target_step"] if problem.exhaustive else table["validation_loss"]
+    rates = [table["learning_rate"] == rate for rate in learning_rates]
+    return np.array([values[rows].mean() for rows in rates]), np.array([others[rows].mean() for rows in rates])
+
+
+def choose(tuning: SweepResult, problem: Problem, choices: Choices, learning_rates: Sequence[float]) -> float:
+    """The learning rate with the best mean, of `tuning_means`."""
+    means, others = tuning_means(tuning, problem, choices, learning_rates)
+    return learning_rates[np.lexsort((others, -np.nan_to_num(means, nan=-np.inf)))[0]]
+
+
+def _best_mean(tuning, problem, choices, settings) -> float:
+    means, _ = tuning_means(tuning, problem, choices, settings.learning_rates)
+    return np.nan_to_num(means, nan=-np.inf).max()
+
+
+def _columns(learning_rates, seeds) -> dict[str, np.ndarray]:
+    rates, seeds = np.meshgrid(np.asarray(learning_rates, float), np.asarray(seeds), indexing="ij")
+    return {"learning_rate": rates.ravel(), "seed": seeds.ravel()}
+
+
+def _arms(settings, task, problem) -> dict[str, Choices]:
+    fields = {"init": settings.init, "optimizer": settings.optimizer, "head": settings.head}
+    hidden = settings.hidden or default_hidden(problem)
+    return {
+        activation_label(a): Choices(task=task, activation=frozen(a), hidden=hidden, **fields)
+        for a in settings.activations
+    }
+
+
+def _mixtures(tuning, problem, arms, settings) -> dict[str, Choices]:
+    """As many mixtures as activations: pairs of those that tuned best, half and half in a layer or one layer each."""
+    ranked = sorted(arms.values(), key=lambda choices: -_best_mean(tuning, problem, choices, settings))
+    pairs = sorted(itertools.combinations(range(len(ranked)), 2), key=sum)
+    found = {}
+    for i, j in pairs:
+        pair, layers = (ranked[i].activation, ranked[j].activation), len(ranked[i].hidden)
+        mixed = [tuple((activation, 0.5) for activation in pair)]
+        if layers > 1:
+            mixed += [tuple(order[layer % 2] for layer in range(layers)) for order in (pair, pair[::-1])]
+        found |= {activation_label(a): ranked[i]._replace(activation=a) for a in mixed}
+    return dict(list(found.items())[: len(arms)])
+
+
+def _alone(problems, arms, chosen, settings, progress):
+    """One network of every arm trained alone: seconds per step, and what it makes of the plane."""
+    root = jax.random.key(settings.seed)
+
+    def prepare(task, name):
+        numbers = {"learning_rate": chosen[task][name], "seed": trial_seeds(settings, problems[task])[1][0]}
+        arguments = trial_arguments(arms[task][name], problems[task], numbers, root)
+        return jax.jit(partial(run_trial, arms[task][name], problems[task])).lower(*arguments).compile(), arguments
+
+    seconds, regions = {}, {}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        jobs = {(task, name): pool.submit(prepare, task, name) for task in arms for name in arms[task]}
+        try:
+            for (task, name), job in jobs.items():
+                progress.say(f"timing one {name} network on {task}")
+                program, arguments = job.result()
+                seconds[task, name] = min(_timed(program, arguments) for _ in range(3)) / problems[task].steps
+                if problems[task].data.train.x.shape[1] == 2:
+                    run = program(*arguments)
+                    regions[task, name] = _region(arms[task][name], problems[task], run.best_params)
+        finally:
+            pool.shutdown(cancel_futures=True)
+    return seconds, regions
+
+
+def _timed(program, arguments) -> float:
+    begin = time.perf_counter()
+    jax.block_until_ready(program(*arguments))
+    return time.perf_counter() - begin
+
+
+def plane(problem: Problem, points: int = 60) -> tuple[np.ndarray, np.ndarray]:
+    """The axes of a grid over all rows of a task in the plane, a tenth wider than they are."""
+    x = np.concatenate([part.x for part in problem.data])
+    low, high = x.min(0), x.max(0)
+    edge = 0.1 * (high - low)
+    return tuple(np.linspace(a, b, points, dtype=np.float32) for a, b in zip(low - edge, high + edge, strict=True))
+
+
+def _region(choices, problem, params) -> np.ndarray:
+    """The predicted class of every point of the plane, (rows, columns)."""
+    network, head = choices.build(problem)
+    grid = np.stack(np.meshgrid(*plane(problem)), axis=-1)
+    return np.asarray(jnp.argmax(head.probabilities(network.apply(params, grid)), axis=-1), np.int8)
+
+
+def _check(problems, settings):
+    if not problems or not settings.activations:
+        raise ValueError("nothing to compare: expected at least one task and one activation")
+    for name, least in {"seeds": 2, "tuning_seeds": 1}.items():
+        value = getattr(settings, name)
+        if value is not None and value < least:
+            raise ValueError(f"{name}={value}; expected at least {least}")
+    if settings.target is not None and not 0 <= settings.target <= 1:
+        raise ValueError(f"target={settings.target}; expected a share between 0 and 1, as 0.97")
+    if settings.budget is not None and not settings.budget > 0:
+        raise ValueError(f"budget={settings.budget}; expected seconds above 0")
+    if not 0 < settings.rate < 1:
+        raise ValueError(f"rate={settings.rate}; expected an error rate between 0 and 1, as 0.05")
+    labels = [activation_label(a) for a in settings.activations]
+    if len(set(labels)) < len(labels):
+        raise ValueError(f"activations {labels}; expected each name once")
+    if settings.baseline not in labels:
+        raise ValueError(f"the baseline {settings.baseline!r} is not among the activations {', '.join(labels)}")

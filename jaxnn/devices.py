@@ -1,0 +1,48 @@
+"""Devices, for commands and scripts: the library itself uses what it finds and sets nothing."""
+
+import os
+
+import jax
+
+# On CPU XLA emits a loop of at most so many bytes as one kernel; jax 0.12 does so by itself. Read at the first use.
+_SMALL_LOOP = "--xla_backend_extra_options=xla_cpu_small_while_loop_byte_threshold=100000000"
+
+
+def use_all_cores() -> None:
+    """Make every CPU core a JAX device, and small training loops one kernel; call it before anything else uses JAX.
+
+    A single CPU device runs programs of many small networks on one core. Measured on XOR with jax 0.10.2: 1.5 to 2
+    times the speed on each core, and two thirds of the time to compile. Leaves a flag that is set already alone.
+
+    >>> use_all_cores()  # doctest: +SKIP
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    if "xla_backend_extra_options" not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {_SMALL_LOOP}".strip()
+    jax.config.update("jax_num_cpu_devices", os.cpu_count())
+
+
+def machine() -> dict[str, str | int]:
+    """What a result was measured on: processor, cores, devices, platform.
+
+    >>> sorted(machine())
+    ['cores', 'devices', 'platform', 'processor']
+    """
+    import platform
+
+    devices = jax.local_devices()
+    return {
+        "processor": _processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "devices": f"{len(devices)} x {devices[0].device_kind}",
+        "platform": platform.platform(),
+    }
+
+
+def _processor() -> str:
+    """The processor's name, where Linux tells it."""
+    try:
+        with open("/proc/cpuinfo") as file:
+            return next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), "")
+    except OSError:
+        return ""

@@ -1,0 +1,394 @@
+"""Train every trial of a plan: one compiled program for each group, blocks of fixed shape, all devices.
+
+A group's trials are cut into blocks of networks that one program trains together (`spread`), each network from its own
+key `fold_in(root, seed)`, all on the same rows in the same order. So a trial depends on its own choices and its seed
+alone, not on how the sweep was cut, and `fit` trains it alone: `replay` does. Programs of the next groups compile in
+other threads while the present one runs.
+"""
+
+import os
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxnn import metrics, store
+from jaxnn.ensemble import spread
+from jaxnn.plan import Choices, Group, Plan, Problem, check
+from jaxnn.progress import Progress
+from jaxnn.training import Run, fit, row_order
+
+VERSIONS = {module.__name__: module.__version__ for module in (jax, jax.lib, optax, np)}
+
+
+class Outcome(NamedTuple):
+    """What a sweep keeps of a run. Loss and metric are those of the last step, on the training rows."""
+
+    loss: jax.Array
+    metric: jax.Array
+    validation_loss: jax.Array
+    validation_metric: jax.Array
+    best_step: jax.Array  # of the best evaluation on the validation rows
+    best_validation_metric: jax.Array
+    test_loss: jax.Array  # with the parameters of the best step
+    test_metric: jax.Array
+    last_step: jax.Array
+    target_step: jax.Array
+    reached: jax.Array
+    diverged: jax.Array
+
+
+CURVES = ("loss", "metric", "validation_loss", "validation_metric")
+
+
+class SweepResult(NamedTuple):
+    """A table with one row for each trial, and the learning curves."""
+
+    table: dict[str, np.ndarray]  # (trials,) each: trial, problem, the static choices, the numbers, `Outcome`, seconds
+    curves: dict[str, np.ndarray]  # of CURVES, (trials, evaluations), NaN where the task has fewer evaluations
+    steps: dict[str, np.ndarray]  # task -> (evaluations,), the steps of its evaluations
+
+    def where(self, **choices) -> "SweepResult":
+        """The trials that have the given values.
+
+        >>> table = {"activation": np.array(["relu", "tanh"]), "loss": np.array([0.1, 0.2])}
+        >>> SweepResult(table, {}, {}).where(activation="tanh").table["loss"].tolist()
+        [0.2]
+        """
+        rows = np.all([self.table[name] == value for name, value in choices.items()], axis=0)
+        return self.take(np.flatnonzero(np.broadcast_to(rows, len(next(iter(self.table.values()))))))
+
+    def join(self, other: "SweepResult") -> "SweepResult":
+        """The trials of both, of sweeps with the same columns and evaluations."""
+        table = {name: np.concatenate([column, other.table[name]]) for name, column in self.table.items()}
+        table["trial"] = np.arange(len(table["trial"]))
+        curves = {name: np.concatenate([curve, other.curves[name]]) for name, curve in self.curves.items()}
+        return SweepResult(table, curves, self.steps | other.steps)
+
+    def take(self, rows) -> "SweepResult":
+        """The trials of the given rows."""
+        return SweepResult(
+            {name: column[rows] for name, column in self.table.items()},
+            {name: curve[rows] for name, curve in self.curves.items()},
+            self.steps,
+        )
+
+
+def sweep(
+    trials: Plan,
+    problems: Mapping[str, Problem],
+    *,
+    seed: int = 0,
+    folder: str | Path | None = None,
+    block: int | Mapping[str, int] | None = None,
+    curves: bool = True,
+    programs: dict | None = None,
+    progress: Progress | None = None,
+) -> SweepResult:
+    """Train every trial of a plan.
+
+    Args:
+      trials: from `grid` or `sample`.
+      problems: by the task names that the plan uses.
+      seed: of the root key. It draws the order of the rows, which all trials of a task share; with a trial's own seed
+        it draws the weights.
+      folder: keeps every finished block, so that the same call after an interruption goes on where it was.
+      block: at most so many networks train together in one program, of all tasks or by task; fewer, where they would
+        not fit the cache.
+      curves: keep the learning curves in the result (in the folder they are kept anyway).
+      programs: compiled programs by group, to be shared between sweeps; filled here.
+      progress: tells how far it is; silent where None.
+
+    Returns:
+      A `SweepResult`, its rows in the order of the plan.
+
+    Raises:
+      ValueError: what cannot be trained, or a folder that another run holds.
+      OSError: the folder cannot be written; blocks finished before are kept.
+
+    >>> from jaxnn import Split, grid, xor
+    >>> rows = xor()
+    >>> problem = Problem(Split(rows, rows, rows), epochs=200, evaluate_every=100, metric="accuracy")
+    >>> trials = grid(task="xor", activation=["identity", "tanh"], learning_rate=0.05, seed=range(8))
+    >>> table = sweep(trials, {"xor": problem}).table
+    >>> [round(float(table["test_metric"][table["activation"] == name].mean()), 2) for name in ("identity", "tanh")]
+    [0.62, 1.0]
+    """
+    check(trials, problems)
+    programs, progress = {} if programs is None else programs, progress or Progress(trials.size, "networks")
+    run = partial(
+        _run, trials, problems, jax.random.key(seed), block=block, curves=curves, programs=programs, progress=progress
+    )
+    if folder is None:
+        return run(folder=None)
+    with store.exclusive(Path(folder)):
+        return run(folder=Path(folder) / "blocks")
+
+
+def replay(trials: Plan, problems: Mapping[str, Problem], trial: int, *, seed: int = 0) -> Run:
+    """Train one trial of a plan alone, by `fit`: the numbers of the sweep, to rounding and what training makes of it.
+
+    Args:
+      trials, problems, seed: as for `sweep`.
+      trial: its number in the plan.
+
+    Returns:
+      The `Run` of `fit`, with parameters and history.
+
+    >>> from jaxnn import Split, grid, xor
+    >>> rows = xor()
+    >>> problems = {"xor": Problem(Split(rows, rows, rows), epochs=200, evaluate_every=100)}
+    >>> run = replay(grid(task="xor", activation="tanh", learning_rate=0.05, seed=range(8)), problems, trial=3)
+    >>> run.history.step.tolist()
+    [0, 100, 200]
+    """
+    choices, numbers = trials.trial(trial)
+    problem = problems[choices.task]
+    arguments = trial_arguments(choices, problem, numbers, jax.random.key(seed))
+    return jax.jit(partial(run_trial, choices, problem))(*arguments)
+
+
+def trial_arguments(choices: Choices, problem: Problem, numbers: Mapping[str, float], root):
+    """The arguments of `run_trial` after the static ones.
+
+    Args: choices, problem; numbers, the trial's seed and scalars by name; root, the sweep's key.
+    """
+    scalars = {name: jnp.float32(value) for name, value in numbers.items() if name != "seed"}
+    key = jax.random.fold_in(root, numbers["seed"])
+    params = choices.build(problem)[0].init(jax.random.fold_in(key, 0))
+    return params, key, scalars, _order(root, problem), _rows(problem)
+
+
+def run_trial(choices: Choices, problem: Problem, params, key, scalars, order, rows) -> Run:
+    """`fit` for one trial, as a pure function of arrays.
+
+    Args:
+      choices: the static choices.
+      problem: for how long, and by which measure.
+      params: initial parameters.
+      key: the trial's own.
+      scalars: of the optimizer by name, and `label_noise`, the share of training rows that get a wrong label.
+      order: from `row_order`, or None for all rows in every step.
+      rows: (x, y) of training, validation and test rows, or of the training rows alone.
+
+    Returns:
+      A `Run`.
+    """
+    network, head = choices.build(problem)
+    metric = metrics.get(problem.metric)
+    scalars, (x, y) = dict(scalars), rows[0]
+    if "label_noise" in scalars:
+        y = _with_noise(jax.random.fold_in(key, 3), y, scalars.pop("label_noise"), problem.data.train.classes)
+    return fit(
+        key, network, (x, y), choices.make_optimizer, scalars, params=params, order=order, loss=head.loss,
+        epochs=problem.epochs, batch_size=problem.batch_size, evaluate_every=problem.evaluate_every,
+        validation=rows[:2][-1],
+        metric=lambda scores, labels: metric.fn(head.probabilities(scores), labels),
+        greater_is_better=metric.greater_is_better, target=problem.target,
+    )  # fmt: skip
+
+
+def _with_noise(key, y, share, classes):
+    """Labels of which a share, drawn at random, is another one."""
+    wrong, other = jax.random.split(key)
+    shift = jax.random.randint(other, y.shape, 1, classes, y.dtype)
+    return jnp.where(jax.random.uniform(wrong, y.shape) < share, (y + shift) % classes, y)
+
+
+def _outcome(choices: Choices, problem: Problem, params, key, scalars, order, rows):
+    """What a block keeps of a trial: the `Outcome`, and its curves."""
+    run = run_trial(choices, problem, params, key, scalars, order, rows)
+    history = run.history
+    if problem.exhaustive:  # no rows are held out: the best evaluation is the test
+        best = jax.nn.one_hot(jnp.argmax(history.step == run.best_step), len(history.step))
+        test_loss, test_metric = (
+            jnp.sum(best * curve) for curve in (history.validation_loss, history.validation_metric)
+        )
+    else:
+        (network, head), (x, y) = choices.build(problem), rows[-1]
+        scores = network.apply(run.best_params, x)
+        test_loss = jnp.mean(head.loss(scores, y))
+        test_metric = metrics.get(problem.metric).fn(head.probabilities(scores), y)
+    outcome = Outcome(
+        *(getattr(history, name)[-1] for name in CURVES),
+        best_step=run.best_step,
+        best_validation_metric=run.best_metric,
+        test_loss=test_loss,
+        test_metric=test_metric,
+        last_step=run.last_step,
+        target_step=run.target_step,
+        reached=run.reached,
+        diverged=run.diverged,
+    )
+    return outcome, {name: getattr(history, name) for name in CURVES}
+
+
+def _run(trials, problems, root, folder, block, curves, programs, progress) -> SweepResult:
+    orders = {name: _order(root, problem) for name, problem in problems.items()}
+    block = block if isinstance(block, Mapping) else dict.fromkeys(problems, block)
+    tasks = [group.choices.task for group in trials.groups]
+    jobs = [
+        _Job(group, problems[task], root, orders[task], block[task], folder)
+        for group, task in zip(trials.groups, tasks, strict=True)
+    ]
+    blocks = [[job.load(start, curves) for start in job.starts] for job in jobs]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        # A program is compiled only for a group with a block that is not there yet.
+        pending = {
+            job.key: pool.submit(job.compile)
+            for job, found in zip(jobs, blocks, strict=True)
+            if None in found and job.key not in programs
+        }
+        try:
+            for job, found in zip(jobs, blocks, strict=True):
+                for i, start in enumerate(job.starts):
+                    if found[i] is None:
+                        if job.key in pending:
+                            progress.say(f"compiling {job.label}")
+                            programs[job.key] = pending.pop(job.key).result()
+                        found[i] = job.run(start, programs[job.key], curves)
+                        progress.advance(job.count(start), job.count(start) * job.problem.steps, f"running {job.label}")
+                    else:
+                        progress.advance(job.count(start), note="found in the folder")
+        finally:
+            pool.shutdown(cancel_futures=True)
+    return _result(jobs, blocks, curves)
+
+
+class _Job(NamedTuple):
+    """A group with what its blocks need."""
+
+    group: Group
+    problem: Problem
+    root: jax.Array
+    order: jax.Array | None
+    requested: int | None
+    folder: Path | None
+
+    @property
+    def label(self) -> str:
+        return f"{self.group.choices.label('activation')} on {self.group.choices.task}"
+
+    @property
+    def block(self) -> int:
+        """Networks of a block, the same number on every device."""
+        devices = jax.local_device_count()
+        most = _networks_per_device(self.group.choices.build(self.problem)[0], self.problem) * devices
+        return -(-min(most, self.group.size, self.requested or most) // devices) * devices
+
+    @property
+    def key(self):
+        """What the compiled program depends on."""
+        return self.group.choices, tuple(self.group.columns), self.block
+
+    @property
+    def starts(self) -> range:
+        return range(0, self.group.size, self.block)
+
+    def count(self, start) -> int:
+        """Trials of the block, without those that fill it up."""
+        return min(self.block, self.group.size - start)
+
+    def columns(self, start) -> dict[str, np.ndarray]:
+        return {name: column[start : start + self.block] for name, column in self.group.columns.items()}
+
+    def path(self, start) -> Path:
+        """Where the block is kept, named by all that it depends on."""
+        rows = [(part.x, part.y) for part in self.problem.data]
+        root = np.asarray(jax.random.key_data(self.root))
+        return (
+            self.folder
+            / f"{store.digest(self.group.choices, self.columns(start), rows, self.problem[1:], root, VERSIONS)}.npz"
+        )
+
+    def load(self, start, curves):
+        """The finished block, where there is one."""
+        arrays = None if self.folder is None else store.load(self.path(start), VERSIONS)
+        return arrays if arrays is None or curves else _without_curves(arrays)
+
+    def arguments(self, start):
+        """The program's arguments; the last trial is repeated until the block is full."""
+        columns = {name: np.pad(c, (0, self.block - len(c)), "edge") for name, c in self.columns(start).items()}
+        keys = jax.vmap(partial(jax.random.fold_in, self.root))(columns.pop("seed"))
+        scalars = {name: jnp.asarray(column, jnp.float32) for name, column in columns.items()}
+        network, _ = self.group.choices.build(self.problem)
+        params = jax.vmap(lambda key: network.init(jax.random.fold_in(key, 0)), out_axes=-1)(keys)
+        return params, keys, scalars, self.order, _rows(self.problem)
+
+    def compile(self):
+        program = jax.jit(spread(partial(_outcome, self.group.choices, self.problem), (-1, -1, -1, None, None)))
+        return program.lower(*jax.eval_shape(partial(self.arguments, 0))).compile()
+
+    def run(self, start, program, curves) -> dict[str, np.ndarray]:
+        """Train a block and keep it; arrays (trials, ...)."""
+        arguments = jax.block_until_ready(self.arguments(start))
+        begin = time.perf_counter()
+        outcome, history = jax.block_until_ready(program(*arguments))
+        seconds = (time.perf_counter() - begin) / self.block
+        named = outcome._asdict() | {f"curve_{name}": curve for name, curve in history.items()}
+        arrays = {name: np.asarray(a).T[: self.count(start)] for name, a in named.items()}
+        arrays["seconds"] = np.full(self.count(start), seconds, np.float32)
+        if self.folder is not None:
+            store.save(self.path(start), arrays, VERSIONS)
+        return arrays if curves else _without_curves(arrays)
+
+
+def _without_curves(arrays):
+    return {name: a for name, a in arrays.items() if not name.startswith("curve_")}
+
+
+def _result(jobs, blocks, curves) -> SweepResult:
+    """The blocks as one table."""
+    table = {"trial": np.arange(sum(job.group.size for job in jobs))}
+    for field in Choices._fields[:-1]:
+        table[field] = np.repeat([job.group.choices.label(field) for job in jobs], [job.group.size for job in jobs])
+    for name in dict.fromkeys(name for job in jobs for name in job.group.columns):
+        columns = [job.group.columns.get(name, np.full(job.group.size, np.nan, np.float32)) for job in jobs]
+        table[name] = np.concatenate(columns)
+    flat = [arrays for found in blocks for arrays in found]
+    for name in (*Outcome._fields, "seconds"):
+        table[name] = np.concatenate([arrays[name] for arrays in flat])
+    longest = max(job.problem.epochs // job.problem.evaluate_every + 1 for job in jobs)
+    lines = {name: np.concatenate([_padded(a[f"curve_{name}"], longest) for a in flat]) for name in CURVES if curves}
+    steps = {
+        job.group.choices.task: np.linspace(
+            0, job.problem.steps, job.problem.epochs // job.problem.evaluate_every + 1, dtype=int
+        )
+        for job in jobs
+    }
+    return SweepResult(table, lines, steps)
+
+
+def _padded(curves, length):
+    return np.pad(curves, ((0, 0), (0, length - curves.shape[1])), constant_values=np.nan)
+
+
+def _rows(problem: Problem):
+    """(x, y) of the training, validation and test rows; of a truth table once."""
+    rows = tuple((jnp.asarray(part.x), jnp.asarray(part.y)) for part in problem.data)
+    return rows[:1] if problem.exhaustive else rows
+
+
+def _order(root, problem: Problem):
+    """The order of the rows that all trials of the task share."""
+    if problem.batch_size is None:
+        return None
+    return row_order(jax.random.fold_in(root, 1), len(problem.data.train.y), problem.epochs, problem.batch_size)
+
+
+def _networks_per_device(network, problem: Problem) -> int:
+    """A power of two from 16 to 256 such that what a step touches stays in the cache."""
+    params = jax.eval_shape(network.init, jax.random.key(0))
+    rows, features = problem.data.train.x.shape
+    x = jax.ShapeDtypeStruct((problem.batch_size or rows, features), jnp.float32)
+    forward = jax.make_jaxpr(network.apply)(params, x).jaxpr
+    floats = 4 * sum(leaf.size for leaf in jax.tree.leaves(params))
+    floats += 2 * sum(v.aval.size for eqn in forward.eqns for v in eqn.outvars)
+    return 2 ** int(np.clip(np.log2(2**20 / floats), 4, 8))
