@@ -8,6 +8,7 @@ import base64
 import html
 import io
 import re
+import unicodedata
 import warnings
 from xml.etree import ElementTree
 
@@ -27,7 +28,7 @@ def printable(text) -> str:
     >>> printable("a\x07b")
     'a�b'
     """
-    return "".join(c if c.isprintable() or c in "\n " else "�" for c in str(text))
+    return "".join("�" if unicodedata.category(c) in ("Cc", "Cs") and c != "\n" else c for c in str(text))
 
 
 def escape(text) -> Markup:

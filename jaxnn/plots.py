@@ -6,6 +6,7 @@ be any text. Nothing here touches matplotlib's global state: `figure.savefig("na
 """
 
 import math
+import textwrap
 from collections.abc import Mapping
 
 import jax
@@ -335,9 +336,9 @@ def decision_regions(task: Mapping):
         axes.set_title(label(name, 20), fontsize=_SMALL)
     for axes in panels.flat[len(regions["arms"]) :]:
         axes.set_axis_off()
-    names = [*task.get("feature_names", []), *["first feature", "second feature"][len(task.get("feature_names", [])) :]]
-    figure.supxlabel(label(names[0], 40), fontsize=9)
-    figure.supylabel(label(names[1], 40), fontsize=9)
+    x_name, y_name = task.get("feature_names") or ("first feature", "second feature")
+    figure.supxlabel(label(x_name, 40), fontsize=9)
+    figure.supylabel(label(y_name, 40), fontsize=9)
     handles, texts = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, texts, loc="outside upper center", ncols=4, fontsize=_SMALL, frameon=False)
     return figure
@@ -390,7 +391,9 @@ def activation(record):
     axes.set_ylim(max(-2.5, np.nanmin([value, slope]) - 0.2), min(4.2, np.nanmax([value, slope]) + 0.2))
     axes.legend(fontsize=_SMALL, frameon=False)
     side.set_axis_off()
-    side.text(0, 1, "\n".join(f"{key}: {text}" for key, text in facts(record).items()), va="top", fontsize=_SMALL)
+    lines = [f"{key}: {label(text, 200)}" for key, text in facts(record).items()]
+    text = "\n".join(textwrap.fill(line, 38, subsequent_indent="   ") for line in lines)
+    side.text(0, 1, text, va="top", fontsize=_SMALL).set_in_layout(False)
     return figure
 
 

@@ -115,6 +115,7 @@ def _opening(answer):
     settings = answer.get("settings", {})
     confidence = captions.percent(settings.get("confidence", 0.95))
     rate = number(settings.get("rate", 0.05), 2)
+    tuned = "its own learning rate, tuned with other seeds than those of the verdict"
     return join(
         tag("h1", "Which activation?"),
         tag("p", answer["answer"], class_="answer"),
@@ -122,9 +123,10 @@ def _opening(answer):
             "p",
             f"Brackets hold {confidence} intervals. The best set holds every arm that the data cannot tell from the "
             f"best: an arm as good as the best is missing with probability {rate} at most. Its members are ties, "
-            "whatever their order. An arm is an activation, or a mixture, at its own learning rate, tuned with other "
-            f"seeds than those of the verdict. {_MATCHED.get(settings.get('init'), '')} A run that diverged is "
-            "counted, never dropped. A dash means that there is no such number.",
+            "whatever their order. An arm is an activation, or a mixture, at "
+            f"{'a given learning rate' if settings.get('tuning_seeds') == 0 else tuned}. "
+            f"{_MATCHED.get(settings.get('init'), '')} A run that diverged is counted, never dropped. A dash means "
+            "that there is no such number.",
         ),
         tag("nav", tag("ul", *links), aria_label="parts of the report"),
     )
@@ -150,7 +152,7 @@ def _task(place, task, answer, curves):
         parts.append(figure("learning_curves", "Learning curves", curves))
     if any(arm.get("time_to_target") for arm in task["arms"]):
         parts.append(figure("time_to_target", "Steps to the target", confidence=confidence))
-    if task.get("tuning"):
+    if (task.get("tuning") or {}).get("arms"):
         parts.append(figure("learning_rate_map", "Learning rates"))
     if task.get("regions"):
         parts.append(figure("decision_regions", "Decision regions"))
@@ -172,7 +174,7 @@ def _setting(task):
     budget = "" if task.get("budget_seconds") is None else f" Budget: {task['budget_seconds']:g} s."
     return (
         f"{split}; {task['features']:,} features, {task['classes']:,} classes. Hidden layers: "
-        f"{listing(task['hidden'])}. {task['steps']:,} updates in {task['epochs']:,} epochs, "
+        f"{listing(task['hidden']) or 'none'}. {task['steps']:,} updates in {task['epochs']:,} epochs, "
         f"{f'batches of {batch:,}' if batch else 'all rows in each'}.{target}{budget}"
     )
 
@@ -296,7 +298,9 @@ def _replay(folder, arm):
 
 def _null_pairs(task):
     """What the comparison says of pairs that are the same function."""
-    pairs = [f"{pair['a']} and {pair['b']} (p = {number(pair['p_value'])})" for pair in task.get("null_pairs") or []]
+    pairs = [
+        f"{pair['a']} and {pair['b']} (p\xa0=\xa0{number(pair['p_value'])})" for pair in task.get("null_pairs") or []
+    ]
     if not pairs:
         return None
     return tag(
