@@ -109,6 +109,19 @@ def test_learning_curves_are_the_median_run(name):
     assert len(texts(lower)) == len(shown)
 
 
+@pytest.mark.parametrize("kind", ["loss", "validation_metric"])
+@pytest.mark.parametrize("name", TASKS)
+def test_bands_hold_the_line(name, kind):
+    task, curves = made(name)
+    axes = plots.learning_curves(task, curves).axes[0 if kind == "loss" else 1]
+    for i, collection in zip(answers.shown(task), axes.collections, strict=True):
+        value, low, high = answers.curve(task, curves, i, kind)
+        known = np.isfinite(value + low + high)
+        assert np.all((low <= value)[known] & (value <= high)[known])
+        drawn = np.concatenate([path.vertices[:, 1] for path in collection.get_paths()])
+        assert {*low[known], *high[known]} <= set(drawn)
+
+
 def test_the_line_of_an_arm_that_diverges_ends():
     task, curves = made("lost")
     line = plots.learning_curves(task, curves).axes[0].lines[-1]
