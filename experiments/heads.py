@@ -18,10 +18,9 @@ Draws heads.png into the folder.
 """
 
 import argparse
-import os
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,6 +30,8 @@ import numpy as np
 import optax
 
 from jaxnn import HEADS, fit, get_metric, get_task, mlp, split, spread, standardize
+from jaxnn.devices import compile_ahead, use_all_cores
+from jaxnn.progress import Progress
 
 QUICK = {"tasks": ["moons"], "width": 4, "seeds": 5, "steps": 100}
 FULL = {"tasks": ["moons", "breast-cancer", "iris", "spirals-3"], "width": 16, "seeds": 20, "steps": 1000}
@@ -83,8 +84,6 @@ def trainer(head, features, classes, width, steps):
 
 def sweep(tasks, width, seeds, steps, rate, seed):
     """{(task, head): Measured}."""
-    from tqdm import tqdm
-
     keys = [jax.random.fold_in(jax.random.key(seed), i) for i in range(seeds)]
     arguments = {task: (jnp.stack(keys), *rows(task, keys), jnp.float32(rate)) for task in tasks}
     classes = {task: int(arguments[task][1][1].max()) + 1 for task in tasks}
@@ -96,13 +95,13 @@ def sweep(tasks, width, seeds, steps, rate, seed):
         train = trainer(head, features, classes[task], width, steps)
         return jax.jit(spread(train, (-1, -1, -1, None))).lower(*arguments[task]).compile()
 
-    # Programs compile in other threads while the current one runs.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        programs = pool.map(compile_program, jobs)
-        progress = tqdm(jobs, unit="program", disable=None, file=sys.stderr)
-        return {
-            job: jax.device_get(program(*arguments[job[0]])) for job, program in zip(progress, programs, strict=True)
-        }
+    results, progress = {}, Progress(len(jobs), "programs", sys.stderr)
+    with closing(compile_ahead(jobs, compile_program)) as ahead:
+        for (task, head), program in ahead:
+            results[task, head] = jax.device_get(program(*arguments[task]))
+            progress.advance(1, seeds * steps, f"{head} on {task}")
+    progress.close()
+    return results
 
 
 def half_interval(values):
@@ -284,7 +283,7 @@ def parse(arguments):
 def main(arguments=None):
     args = parse(arguments)
     start = time.perf_counter()
-    jax.config.update("jax_num_cpu_devices", os.cpu_count())
+    use_all_cores()
     shape = args.width, args.seeds, args.steps, args.learning_rate, args.seed
     results = sweep(args.tasks, *shape)
     runs = trajectories(*shape)

@@ -13,10 +13,9 @@ max |S − S′| / max |S|, float32, the largest over all seeds. Draws linear_st
 """
 
 import argparse
-import os
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +25,8 @@ import numpy as np
 import optax
 
 from jaxnn import collapse, fit, get_metric, get_task, mlp, split, spread, standardize
+from jaxnn.devices import compile_ahead, use_all_cores
+from jaxnn.progress import Progress
 
 TASKS = ("moons", "circles", "spirals", "noisy-xor")
 KINDS = {"identity": "identity", "relu": "one ReLU"}
@@ -75,21 +76,19 @@ def trainer(kind, depth, width, steps):
 
 def sweep(depths, width, seeds, steps, rate, seed):
     """{(kind, depth): Measured}."""
-    from tqdm import tqdm
-
     arguments = (*rows(seed, seeds), jnp.float32(rate))
     jobs = [(kind, depth) for kind in KINDS for depth in depths if depth > 1 or kind == "identity"]
 
     def compile_program(job):
         return jax.jit(spread(trainer(*job, width, steps), (-1, -1, -1, None))).lower(*arguments).compile()
 
-    results = {}
-    # Programs compile in other threads while the current one runs.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        programs = pool.map(compile_program, jobs)
-        for job, program in zip(tqdm(jobs, unit="program", disable=None, file=sys.stderr), programs, strict=True):
+    results, progress = {}, Progress(len(jobs), "programs", sys.stderr)
+    with closing(compile_ahead(jobs, compile_program)) as ahead:
+        for job, program in ahead:
             measured = jax.device_get(program(*arguments))
             results[job] = Measured(*(np.reshape(leaf, (len(TASKS), seeds)) for leaf in measured))
+            progress.advance(1, len(TASKS) * seeds * steps, f"{job[1]} layers, {KINDS[job[0]]}")
+    progress.close()
     return results
 
 
@@ -174,7 +173,7 @@ def parse(arguments):
 def main(arguments=None):
     args = parse(arguments)
     start = time.perf_counter()
-    jax.config.update("jax_num_cpu_devices", os.cpu_count())
+    use_all_cores()
     results = sweep(args.depths, args.width, args.seeds, args.steps, args.learning_rate, args.seed)
     report(results)
     draw(args.out / "linear_stack.png", results, args.seeds)

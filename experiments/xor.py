@@ -16,10 +16,9 @@ activation is not monotone. Writes xor.csv, xor.png and xor_hidden.png to the fo
 
 import argparse
 import csv
-import os
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import jax
@@ -28,6 +27,8 @@ import numpy as np
 import optax
 
 from jaxnn import ACTIVATIONS, Activation, fit, get_activation, mlp, spread, xor
+from jaxnn.devices import compile_ahead, use_all_cores
+from jaxnn.progress import Progress
 from jaxnn.stats import kaplan_meier, wilson
 
 PROBABILITY = 0.6
@@ -86,23 +87,21 @@ def compile_program(activation, width, steps, keys, rate):
 
 def sweep(activations, widths, seeds, steps, rate, seed):
     """{(name, width): (found, steps, dead, diverged)}, each an array of shape (seeds,)."""
-    from tqdm import tqdm
-
     root = jax.random.key(seed)
     keys, rate = jax.vmap(lambda i: jax.random.fold_in(root, i))(jnp.arange(seeds)), jnp.float32(rate)
     jobs = [(name, activation, width) for name, activation in activations.items() for width in widths]
-    results = {}
-    # Programs compile in other threads while the current one runs.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        futures = [pool.submit(compile_program, activation, width, steps, keys, rate) for _, activation, width in jobs]
-        try:
-            for i, (name, _, width) in enumerate(tqdm(jobs, unit="program", disable=None, file=sys.stderr)):
-                compiled, futures[i] = futures[i].result(), None
-                if compiled is not None:
-                    program, params = compiled
-                    results[name, width] = jax.device_get(program(params, keys, rate))
-        finally:
-            pool.shutdown(cancel_futures=True)
+    results, progress = {}, Progress(len(jobs), "programs", sys.stderr)
+
+    def compile_job(job):
+        return compile_program(job[1], job[2], steps, keys, rate)
+
+    with closing(compile_ahead(jobs, compile_job)) as ahead:
+        for (name, _, width), compiled in ahead:
+            if compiled is not None:
+                program, params = compiled
+                results[name, width] = jax.device_get(program(params, keys, rate))
+            progress.advance(1, seeds * steps, f"{name}, width {width}")
+    progress.close()
     return results
 
 
@@ -279,7 +278,7 @@ def choose(names) -> dict[str, Activation]:
 def main(arguments=None):
     args = parse(arguments)
     start = time.perf_counter()
-    jax.config.update("jax_num_cpu_devices", os.cpu_count())
+    use_all_cores()
     try:
         activations = choose(args.activations)
     except ValueError as error:

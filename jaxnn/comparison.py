@@ -9,10 +9,9 @@ rows and, seed by seed, raw weights: the comparison is paired.
 
 import itertools
 import math
-import os
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +22,7 @@ import numpy as np
 
 from jaxnn import data
 from jaxnn.data import Dataset, Split
+from jaxnn.devices import compile_ahead
 from jaxnn.plan import Choices, Group, Plan, Problem, activation_label, frozen
 from jaxnn.progress import Progress
 from jaxnn.sweep import SweepResult, run_trial, sweep, trial_arguments
@@ -240,24 +240,21 @@ def _alone(problems, arms, chosen, settings, progress):
     """One network of every arm trained alone: seconds per step, and what it makes of the plane."""
     root = jax.random.key(settings.seed)
 
-    def prepare(task, name):
+    def prepare(job):
+        task, name = job
         numbers = {"learning_rate": chosen[task][name], "seed": trial_seeds(settings, problems[task])[1][0]}
         arguments = trial_arguments(arms[task][name], problems[task], numbers, root)
         return jax.jit(partial(run_trial, arms[task][name], problems[task])).lower(*arguments).compile(), arguments
 
     seconds, regions = {}, {}
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        jobs = {(task, name): pool.submit(prepare, task, name) for task in arms for name in arms[task]}
-        try:
-            for (task, name), job in jobs.items():
-                progress.say(f"timing one {name} network on {task}")
-                program, arguments = job.result()
-                seconds[task, name] = min(_timed(program, arguments) for _ in range(3)) / problems[task].steps
-                if problems[task].data.train.x.shape[1] == 2:
-                    run = program(*arguments)
-                    regions[task, name] = _region(arms[task][name], problems[task], run.best_params)
-        finally:
-            pool.shutdown(cancel_futures=True)
+    jobs = [(task, name) for task in arms for name in arms[task]]
+    with closing(compile_ahead(jobs, prepare)) as ahead:
+        for (task, name), (program, arguments) in ahead:
+            progress.say(f"timing one {name} network on {task}")
+            seconds[task, name] = min(_timed(program, arguments) for _ in range(3)) / problems[task].steps
+            if problems[task].data.train.x.shape[1] == 2:
+                run = program(*arguments)
+                regions[task, name] = _region(arms[task][name], problems[task], run.best_params)
     return seconds, regions
 
 

@@ -1,6 +1,10 @@
 """Devices, for commands and scripts: the library itself uses what it finds and sets nothing."""
 
 import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import jax
 
@@ -20,6 +24,24 @@ def use_all_cores() -> None:
     if "xla_backend_extra_options" not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} {_SMALL_LOOP}".strip()
     jax.config.update("jax_num_cpu_devices", os.cpu_count())
+
+
+def compile_ahead(jobs: Iterable, compile: Callable) -> Iterator[tuple[Any, Any]]:
+    """Every job with `compile(job)`, in order; the next ones are compiled in other threads meanwhile.
+
+    Args: jobs; compile, a function of a job, such as `lambda job: jax.jit(...).lower(...).compile()`.
+
+    >>> [program for _, program in compile_ahead([1, 2, 3], lambda job: job**2)]
+    [1, 4, 9]
+    """
+    jobs = list(jobs)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        programs = deque(pool.submit(compile, job) for job in jobs)
+        try:
+            for job in jobs:
+                yield job, programs.popleft().result()  # dropped as soon as it was used
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def machine() -> dict[str, str | int]:

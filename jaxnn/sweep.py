@@ -6,10 +6,9 @@ alone, not on how the sweep was cut, and `fit` trains it alone: `replay` does. P
 other threads while the present one runs.
 """
 
-import os
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +19,7 @@ import numpy as np
 import optax
 
 from jaxnn import metrics, store
+from jaxnn.devices import compile_ahead
 from jaxnn.ensemble import spread
 from jaxnn.plan import Choices, Group, Plan, Problem, check
 from jaxnn.progress import Progress
@@ -239,26 +239,21 @@ def _run(trials, problems, root, folder, block, curves, programs, progress) -> S
         for group, task in zip(trials.groups, tasks, strict=True)
     ]
     blocks = [[job.load(start, curves) for start in job.starts] for job in jobs]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        # A program is compiled only for a group with a block that is not there yet.
-        pending = {
-            job.key: pool.submit(job.compile)
-            for job, found in zip(jobs, blocks, strict=True)
-            if None in found and job.key not in programs
-        }
-        try:
-            for job, found in zip(jobs, blocks, strict=True):
-                for i, start in enumerate(job.starts):
-                    if found[i] is None:
-                        if job.key in pending:
-                            progress.say(f"compiling {job.label}")
-                            programs[job.key] = pending.pop(job.key).result()
-                        found[i] = job.run(start, programs[job.key], curves)
-                        progress.advance(job.count(start), job.count(start) * job.problem.steps, f"running {job.label}")
-                    else:
-                        progress.advance(job.count(start), note="found in the folder")
-        finally:
-            pool.shutdown(cancel_futures=True)
+    # A program is compiled only for a group with a block that is not there yet.
+    missing = {
+        job.key: job for job, found in zip(jobs, blocks, strict=True) if None in found and job.key not in programs
+    }
+    with closing(compile_ahead(missing.values(), _Job.compile)) as ahead:
+        for job, found in zip(jobs, blocks, strict=True):
+            for i, start in enumerate(job.starts):
+                if found[i] is not None:
+                    progress.advance(job.count(start), note="found in the folder")
+                    continue
+                if job.key not in programs:
+                    progress.say(f"compiling {job.label}")
+                    programs[job.key] = next(ahead)[1]
+                found[i] = job.run(start, programs[job.key], curves)
+                progress.advance(job.count(start), job.count(start) * job.problem.steps, f"running {job.label}")
     return _result(jobs, blocks, curves)
 
 
