@@ -39,7 +39,10 @@ def answer(measured: Measured, problems: Mapping[str, Problem], settings: Settin
 def curves(
     measured: Measured, found: Mapping, problems: Mapping[str, Problem], settings: Settings
 ) -> dict[str, np.ndarray]:
-    """The learning curves of the verdict's runs, by "task/arm number/name"; NaN from divergence on."""
+    """The learning curves of the verdict's runs, by "task/arm number/name"; NaN from divergence on.
+
+    The metric of a truth table is 1 where it is solved, 0 elsewhere.
+    """
     arrays = {}
     for task in found["tasks"]:
         name = task["task"]
@@ -49,7 +52,10 @@ def curves(
             runs = _runs(measured, name, arm["name"], trial_seeds(settings, problems[name])[1])
             over = runs.table["diverged"][:, None] & (steps > runs.table["last_step"][:, None])
             for curve in CURVES:
-                arrays[f"{name}/{i}/{curve}"] = np.where(over, np.nan, runs.curves[curve][:, : len(steps)])
+                values = runs.curves[curve][:, : len(steps)]
+                if problems[name].exhaustive and curve.endswith("metric"):
+                    values = values >= problems[name].target
+                arrays[f"{name}/{i}/{curve}"] = np.where(over, np.nan, values.astype(np.float32))
     return arrays
 
 

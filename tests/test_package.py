@@ -14,11 +14,17 @@ import jaxnn
 PACKAGE = Path(jaxnn.__file__).parent
 LEVELS = [
     {"labels", "data", "perceptron", "training", "ensemble", "stats", "initializers", "sigmoids", "elementary"},
-    {"heads", "metrics", "rectifiers"},
+    {"heads", "metrics", "rectifiers", "devices", "progress", "store", "markup", "callouts", "answers"},
     {"gated", "losses"},
     {"activations"},
     {"propagation"},
-    {"mlp"},
+    {"mlp", "captions"},
+    {"plan", "plots"},
+    {"sweep", "report"},
+    {"comparison"},
+    {"verdict"},
+    {"cli"},
+    {"__main__"},
 ]
 
 
@@ -53,7 +59,7 @@ def test_the_reader_of_imports_sees_them():
     assert imports(source) == {"mlp", "heads", "data"}
 
 
-@pytest.mark.parametrize("heavy", ["matplotlib", "sklearn", "scipy.stats", "chex", "pandas"])
+@pytest.mark.parametrize("heavy", ["matplotlib", "sklearn", "scipy.stats", "chex", "pandas", "pyarrow", "statsmodels"])
 def test_import_is_light(heavy):
     """Loads none of the extras, and leaves JAX's configuration and devices alone."""
     code = (
