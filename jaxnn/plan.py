@@ -18,10 +18,10 @@ import optax
 from jaxnn import heads, metrics
 from jaxnn.activations import Activation
 from jaxnn.activations import get as get_activation
-from jaxnn.data import Split
+from jaxnn.data import Split, check_data
 from jaxnn.heads import Head
 from jaxnn.mlp import mlp
-from jaxnn.training import Network
+from jaxnn.training import Network, check_run
 
 
 class Problem(NamedTuple):
@@ -65,6 +65,7 @@ class Choices(NamedTuple):
             return self.network[0] if self.network else activation_label(value)
         if field == "init" and self.network:
             return "its own"
+        value = getattr(value, "func", value)  # a partial is called as its function
         return value if isinstance(value, str) else getattr(value, "name", getattr(value, "__name__", str(value)))
 
     def build(self, problem: Problem) -> tuple[Any, Head]:
@@ -81,9 +82,10 @@ class Choices(NamedTuple):
         """The optax factory."""
         if callable(self.optimizer):
             return self.optimizer
-        if not hasattr(optax, self.optimizer):
+        factory = getattr(optax, str(self.optimizer), None)
+        if not inspect.isfunction(factory):
             raise ValueError(f"unknown optimizer {self.optimizer!r}; expected a factory of optax by name, as 'adam'")
-        return getattr(optax, self.optimizer)
+        return factory
 
 
 class Group(NamedTuple):
@@ -132,7 +134,7 @@ def activation_label(activation) -> str:
     ('0.5 relu + 0.5 tanh', 'relu, tanh')
     """
     if isinstance(activation, Mapping) or _is_shares(activation):
-        return " + ".join(f"{share:g} {activation_label(a)}" for a, share in dict(activation).items())
+        return " + ".join(f"{float(share)} {activation_label(a)}" for a, share in dict(activation).items())
     if isinstance(activation, Sequence) and not isinstance(activation, str | Activation):
         return ", ".join(map(activation_label, activation))
     return get_activation(activation).name
@@ -150,10 +152,10 @@ def parse_activation(text: str | Any) -> Any:
         return [parse_activation(part.strip()) for part in text.split(",")]
     if "+" not in text:
         return text
-    parts = [part.split() for part in text.split("+")]
-    if not all(len(part) == 2 and part[0].replace(".", "", 1).isdigit() for part in parts):
-        raise ValueError(f"activation {text!r}; expected shares and names, as '0.5 relu + 0.5 tanh'")
-    return {name: float(share) for share, name in parts}
+    try:
+        return {name: float(share) for share, name in (part.split() for part in text.split(" + "))}
+    except ValueError:
+        raise ValueError(f"activation {text!r}; expected shares and names, as '0.5 relu + 0.5 tanh'") from None
 
 
 def _is_shares(activation) -> bool:
@@ -164,10 +166,10 @@ def _is_shares(activation) -> bool:
 
 
 def frozen(value):
-    """Lists and mappings as tuples, which can be hashed."""
+    """Lists and mappings as tuples, which can be hashed; a named tuple stays what it is."""
     if isinstance(value, Mapping):
         return tuple((frozen(activation), float(share)) for activation, share in value.items())
-    return tuple(map(frozen, value)) if isinstance(value, list | tuple) else value
+    return tuple(map(frozen, value)) if type(value) in (list, tuple) else value
 
 
 def _thawed(activation):
@@ -237,10 +239,12 @@ def _axes(axes) -> tuple[dict, dict]:
     """The static axes and the numbers, each a list of values."""
     axes = axes | {"seed": axes.get("seed", [0])}
     if "network" in axes:
+        if not isinstance(axes["network"], Mapping):
+            raise ValueError(f"network={axes['network']}; expected names for them, as {{'mine': Network(init, apply)}}")
         axes["network"] = list(axes["network"].items())
     static, numbers = {}, {}
     for name, values in axes.items():
-        if name == "hidden" and (np.ndim(values) == 0 or all(np.ndim(v) == 0 for v in values)):
+        if name == "hidden" and (np.isscalar(values) or all(map(np.isscalar, values))):
             values = [values]  # one architecture
         if isinstance(values, str | Activation | Mapping) or not isinstance(values, Sequence | range | np.ndarray):
             values = [values]
@@ -249,26 +253,40 @@ def _axes(axes) -> tuple[dict, dict]:
         (static if name in Choices._fields else numbers)[name] = list(values)
     if "hidden" in static:
         static["hidden"] = [tuple(np.atleast_1d(widths).tolist()) for widths in static["hidden"]]
-    for name, values in numbers.items():
-        if not np.all(np.isfinite(values) & (np.asarray(values) >= 0)):
-            raise ValueError(f"{name}={list(values)}; expected finite numbers of at least 0")
     return static, numbers
 
 
 def _plan(static, columns) -> Plan:
-    columns = {name: c.astype(np.int64 if name == "seed" else np.float64) for name, c in columns.items()}
     combinations = itertools.product(*static.values())
-    groups = tuple(
-        Group(Choices(**dict(zip(static, map(frozen, values), strict=True))), columns) for values in combinations
-    )
-    for group in groups:
-        accepted = inspect.signature(group.choices.make_optimizer).parameters
-        for name in columns.keys() - {"seed", "label_noise"} - accepted.keys():
+    choices = [Choices(**dict(zip(static, map(frozen, values), strict=True))) for values in combinations]
+    for one in choices:
+        _check_columns(one, columns)
+    columns = {name: c.astype(np.int64 if name == "seed" else np.float64) for name, c in columns.items()}
+    return Plan(tuple(Group(one, columns) for one in choices))
+
+
+def _check_columns(choices: Choices, columns: Mapping[str, np.ndarray]) -> None:
+    accepted = _arguments(choices.make_optimizer)
+    for name in columns.keys() - {"seed", "label_noise"} - accepted.keys():
+        raise ValueError(
+            f"{name!r} is neither a static choice ({', '.join(Choices._fields)}) nor seed, label_noise or an "
+            f"argument of {choices.label('optimizer')}: {', '.join(accepted)}"
+        )
+    for name, column in columns.items():
+        low, high = 0, {"seed": 2**32 - 1, "label_noise": 1}.get(name, np.finfo(np.float32).max)
+        number = np.issubdtype(column.dtype, np.number)
+        if not number or not np.all((low <= column) & (column <= high) & (name != "seed" or column % 1 == 0)):
+            what = {"seed": "whole numbers from 0 to 2³² − 1", "label_noise": "shares from 0 to 1"}
             raise ValueError(
-                f"{name!r} is neither a static choice ({', '.join(Choices._fields)}) nor seed, label_noise or an "
-                f"argument of {group.choices.label('optimizer')}: {', '.join(accepted)}"
+                f"{name}={np.unique(column).tolist()}; expected {what.get(name, 'finite numbers of at least 0')}"
             )
-    return Plan(groups)
+
+
+def _arguments(factory) -> dict[str, bool]:
+    """The names that a factory takes, and whether it needs them."""
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    parameters = inspect.signature(factory).parameters.values()
+    return {p.name: p.default is p.empty for p in parameters if p.kind in named}
 
 
 def check(plan: Plan, problems: Mapping[str, Problem]) -> None:
@@ -282,12 +300,21 @@ def check(plan: Plan, problems: Mapping[str, Problem]) -> None:
     Traceback (most recent call last):
     ValueError: the plan has the task 'iris'; the problems are []
     """
-    for group in plan.groups:
-        name = group.choices.task
+    if plan.size == 0:
+        raise ValueError("the plan has no trials; expected at least one, as in grid(learning_rate=0.01)")
+    for name in dict.fromkeys(group.choices.task for group in plan.groups):
         if name not in problems:
             raise ValueError(f"the plan has the task {name!r}; the problems are {list(problems)}")
-        train = problems[name].data.train
-        network, _ = group.choices.build(problems[name])
-        if hasattr(network, "check"):
-            network.check(train.x, train.y)
         metrics.get(problems[name].metric)
+        for part in problems[name].data:
+            check_data(part.x, part.y, part.classes)
+    for choices, columns in plan.groups:
+        _check_columns(choices, columns)
+        for name, needed in _arguments(choices.make_optimizer).items():
+            if needed and name not in columns:
+                raise ValueError(f"{choices.label('optimizer')} needs {name}; give it, as in grid({name}=0.01)")
+        problem = problems[choices.task]
+        check_run(
+            choices.build(problem)[0], problem.data.train, problem.data.validation, {}, problem.epochs,
+            problem.batch_size, problem.evaluate_every,
+        )  # fmt: skip

@@ -139,7 +139,7 @@ def fit(
     >>> bool(run.history.loss[-1] < 0.1)
     True
     """
-    _check(
+    check_run(
         network,
         train,
         train if validation is None else validation,
@@ -322,8 +322,8 @@ class _mean(NamedTuple):  # a loss as a metric; equal losses make equal metrics,
         return jnp.mean(self.loss(scores, labels))
 
 
-def _check(network, train, validation, scalars, epochs, batch_size, evaluate_every, patience):
-    """What can be said before anything is compiled; traced values cannot be looked at."""
+def check_run(network, train, validation, scalars, epochs, batch_size, evaluate_every, patience=None) -> None:
+    """Raise a ValueError for what `fit` cannot train; traced values cannot be looked at. Arguments: those of `fit`."""
     for name, rows in {"train": train, "validation": validation}.items():
         x, y = rows[:2]
         if np.ndim(x) < 2 or len(x) != len(y) or len(x) == 0:
