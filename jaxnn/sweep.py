@@ -239,7 +239,7 @@ def _run(trials, problems, root, folder, block, curves, programs, progress) -> S
     block = block if isinstance(block, Mapping) else dict.fromkeys(problems, block)
     tasks = [group.choices.task for group in trials.groups]
     jobs = [
-        _Job(group, problems[task], root, orders[task], block[task], folder)
+        _Job(group, problems[task], root, orders[task], _block_size(group, problems[task], block[task]), folder)
         for group, task in zip(trials.groups, tasks, strict=True)
     ]
     blocks = [[job.load(start, curves) for start in job.starts] for job in jobs]
@@ -268,19 +268,12 @@ class _Job(NamedTuple):
     problem: Problem
     root: jax.Array
     order: jax.Array | None
-    requested: int | None
+    block: int  # networks of a block
     folder: Path | None
 
     @property
     def label(self) -> str:
         return f"{self.group.choices.label('activation')} on {self.group.choices.task}"
-
-    @property
-    def block(self) -> int:
-        """Networks of a block, the same number on every device."""
-        devices = jax.local_device_count()
-        most = _networks_per_device(self.group.choices.build(self.problem)[0], self.problem) * devices
-        return -(-min(most, self.group.size, self.requested or most) // devices) * devices
 
     @property
     def key(self):
@@ -381,6 +374,13 @@ def _order(root, problem: Problem):
     if problem.batch_size is None:
         return None
     return row_order(jax.random.fold_in(root, 1), len(problem.data.train.y), problem.epochs, problem.batch_size)
+
+
+def _block_size(group: Group, problem: Problem, requested: int | None) -> int:
+    """Networks of a block, the same number on every device."""
+    devices = jax.local_device_count()
+    most = _networks_per_device(group.choices.build(problem)[0], problem) * devices
+    return -(-min(most, group.size, requested or most) // devices) * devices
 
 
 def _networks_per_device(network, problem: Problem) -> int:
