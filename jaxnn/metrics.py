@@ -109,7 +109,8 @@ def least_probability(probabilities: jax.Array, labels: jax.Array, weights: jax.
     0.5
     """
     p, targets, weights = _prepare(probabilities, labels, weights)
-    return jnp.min(jnp.where(weights > 0, _at(targets, p), 1))
+    least = jnp.min(jnp.where(weights > 0, _at(targets, p), 1))
+    return jnp.where(jnp.sum(weights) > 0, least, jnp.nan)
 
 
 def zero_probability_share(probabilities: jax.Array, labels: jax.Array, weights: jax.Array | None = None) -> jax.Array:
