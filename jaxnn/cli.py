@@ -148,7 +148,7 @@ def _compare(args) -> int:
         print(json.dumps(about | found, indent=1))
         return 0
     for task in found["tasks"]:
-        _print_task(task)
+        print(f"\n{verdict.table(task)}")
     print(f"\n{found['answer']}\n\nreport: {page}   ({time.perf_counter() - start:.0f} s)")
     return 0
 
@@ -205,10 +205,8 @@ def _problems(args) -> dict:
 
 def _about(args, out, settings, seconds) -> dict:
     """What was run, where and with what."""
-    from jaxnn import __version__, devices
-    from jaxnn.sweep import VERSIONS
+    from jaxnn import devices
 
-    versions = {"jaxnn": __version__, **VERSIONS, "python": sys.version.split()[0]}
     told = settings._asdict() | {"budget_seconds": settings.budget, "confidence": 0.95}
     told["activations"] = [str(name) for name in args.activations or settings.activations]
     return {
@@ -216,7 +214,7 @@ def _about(args, out, settings, seconds) -> dict:
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(seconds, 1),
         "folder": str(out),
-        "versions": versions,
+        "versions": devices.versions() | {"python": sys.version.split()[0]},
         "machine": devices.machine(),
         "settings": told,
     }
@@ -257,31 +255,6 @@ def _rows_as_csv(found: dict) -> str:
             times = {name: arm[name] and arm[name]["value"] for name in ("reached", "median_steps")}
             writer.writerow(arm | {"task": task["task"], "arm": arm["name"]} | test | times)
     return text.getvalue()
-
-
-def _print_task(task: dict) -> None:
-    rows, steps = task["rows"], f"{task['steps']:,} steps"
-    held_out = "" if task["exhaustive"] else f", {rows['validation']} to validate, {rows['test']} to test"
-    hidden = " x ".join(map(str, task["hidden"]))
-    print(f"\n{task['title']}: {rows['train']} rows to train{held_out}; {hidden} hidden units, {steps}")
-    what = "solved" if task["exhaustive"] else f"test {task['metric']}"
-    reached = task["target"] is not None
-    print(
-        f"  {'':1} {'activation':<24} {'rate':>7} {what:>14} {'95 % interval':>16}"
-        + (f" {'steps to target':>16}" if reached else "")
-        + f" {'µs/step alone':>14} {'in a block':>11}  diverged"
-    )
-    for arm in task["arms"]:
-        test = arm["test"]
-        steps = arm["median_steps"] and arm["median_steps"]["value"]
-        print(
-            f"  {'*' if arm['in_best'] else ' '} {arm['name']:<24} {arm['learning_rate']:>7g} {test['value']:>14.3f} "
-            f"{'[{:.3f}, {:.3f}]'.format(test['low'], test['high']):>16}"
-            + (f" {'never' if steps is None else format(steps, '.0f'):>16}" if reached else "")
-            + f" {arm['seconds_per_step_alone'] * 1e6:>14.2f} {arm['seconds_per_step_block'] * 1e6:>11.2f}"
-            + f"  {test['diverged'] or ''}"
-        )
-    print("  * the best set: what the data cannot tell from the best")
 
 
 def _activations(args) -> int:

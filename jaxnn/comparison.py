@@ -70,7 +70,7 @@ def problem(
 
     A truth table is trained on all its rows, 2,000 steps, and solved once every row gives its true class a probability
     of 0.6. Other rows are split 60 : 20 : 20 into training, validation and test rows, in batches of 64 (32 below 512
-    rows) for at least 30 epochs and about 1,000 steps, at most 200 epochs.
+    rows), for about 480 steps (2,000 in the plane, where boundaries may be intricate) and 30 to 300 epochs.
 
     Args:
       dataset: rows and labels.
@@ -89,8 +89,13 @@ def problem(
     parts = data.standardize(data.split(jax.random.fold_in(jax.random.key(seed), 2), dataset))
     rows = len(parts.train.y)
     batch = changes.get("batch_size", min(64 if rows >= 512 else 32, rows))
-    epochs = int(np.clip(math.ceil(480 / (rows // (batch or rows))), 30, 200))
-    return Problem(parts, **{"epochs": epochs, "batch_size": batch, "target": target} | changes)
+    steps = 2000 if dataset.x.shape[1] == 2 else 480
+    epochs = int(np.clip(math.ceil(steps / (rows // (batch or rows))), 30, 300))
+    every = math.ceil(epochs / 60)  # at most 60 points of a curve
+    found = {"epochs": epochs // every * every, "evaluate_every": every, "batch_size": batch, "target": target}
+    if "epochs" in changes:
+        found["evaluate_every"] = 1
+    return Problem(parts, **found | changes)
 
 
 def default_hidden(task: Problem) -> tuple[int, ...]:

@@ -4,6 +4,8 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from importlib import metadata
 from typing import Any
 
 import jax
@@ -42,6 +44,16 @@ def compile_ahead(jobs: Iterable, compile: Callable) -> Iterator[tuple[Any, Any]
                 yield job, programs.popleft().result()  # dropped as soon as it was used
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+@cache
+def versions() -> dict[str, str]:
+    """The packages that numbers depend on.
+
+    >>> list(versions())
+    ['jaxnn', 'jax', 'jaxlib', 'optax', 'numpy']
+    """
+    return {name: metadata.version(name) for name in ("jaxnn", "jax", "jaxlib", "optax", "numpy")}
 
 
 def machine() -> dict[str, str | int]:

@@ -16,17 +16,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
-import jaxnn
 from jaxnn import metrics, store
-from jaxnn.devices import compile_ahead
+from jaxnn.devices import compile_ahead, versions
 from jaxnn.ensemble import spread
 from jaxnn.plan import Choices, Group, Plan, Problem, check
 from jaxnn.progress import Progress
 from jaxnn.training import Run, fit, row_order
-
-VERSIONS = {module.__name__: module.__version__ for module in (jax, jax.lib, optax, np)}
 
 
 class Outcome(NamedTuple):
@@ -297,13 +293,12 @@ class _Job(NamedTuple):
         """Where the block is kept, named by all that it depends on."""
         data = [(part.x, part.y, part.classes) for part in self.problem.data]
         root = jax.random.key_data(self.root)
-        versions = {"jaxnn": jaxnn.__version__, **VERSIONS}
-        name = store.digest(self.group.choices, self.columns(start), data, self.problem[1:], root, versions)
+        name = store.digest(self.group.choices, self.columns(start), data, self.problem[1:], root, versions())
         return self.folder / f"{name}.npz"
 
     def load(self, start, curves):
         """The finished block, where there is one."""
-        arrays = None if self.folder is None else store.load(self.path(start), VERSIONS)
+        arrays = None if self.folder is None else store.load(self.path(start), versions())
         return arrays if arrays is None or curves else _without_curves(arrays)
 
     def arguments(self, start):
@@ -329,7 +324,7 @@ class _Job(NamedTuple):
         arrays = {name: np.asarray(a).T[: self.count(start)] for name, a in named.items()}
         arrays["seconds"] = np.full(self.count(start), seconds, np.float32)
         if self.folder is not None:
-            store.save(self.path(start), arrays, VERSIONS)
+            store.save(self.path(start), arrays, versions())
         return arrays if curves else _without_curves(arrays)
 
 

@@ -24,12 +24,12 @@ def answer(measured: Measured, problems: Mapping[str, Problem], settings: Settin
       problems, settings: what was compared, and how.
 
     Returns:
-      A dict with "answer", the sentences for all tasks, "tasks", one dict each, and "across", the ranks over tasks.
+      A dict with "answer", a line for each task, "tasks", one dict each, and "across", the ranks over tasks.
     """
     tasks = [_task(measured, name, problem, settings) for name, problem in problems.items()]
     return _plain(
         {
-            "answer": " ".join(task["sentence"] for task in tasks),
+            "answer": "\n".join(task["sentence"] for task in tasks),
             "tasks": tasks,
             "across": _across(tasks) if len(tasks) > 1 and len(tasks[0]["arms"]) > 2 else None,
         }
@@ -245,6 +245,42 @@ def _of(task, arm):
     return next((row for row in task["arms"] if row["name"] == arm), None)
 
 
+def table(task: Mapping) -> str:
+    """The arms of a task as text, best first.
+
+    Args: task, an entry of the answer's "tasks".
+    """
+    rows, hidden = task["rows"], " x ".join(map(str, task["hidden"]))
+    held_out = "" if task["exhaustive"] else f", {rows['validation']} to validate, {rows['test']} to test"
+    head = ["", "activation", "rate", "solved" if task["exhaustive"] else f"test {task['metric']}", "95 % interval"]
+    head += ["steps to target"] if task["target"] is not None else []
+    head += ["µs/step alone", "in a block", "diverged"]
+    lines = [head] + [_cells(arm, task) for arm in task["arms"]]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = [
+        "  ".join(f"{cell:{'<' if i < 2 else '>'}{w}}" for i, (cell, w) in enumerate(zip(line, widths, strict=True)))
+        for line in lines
+    ]
+    return "\n".join(
+        [
+            f"{task['title']}: {rows['train']} rows to train{held_out}; hidden units {hidden}; {task['steps']:,} steps",
+            *(line.rstrip() for line in text),
+            "* the best set: what the data cannot tell from the best",
+        ]
+    )
+
+
+def _cells(arm, task) -> list[str]:
+    test = arm["test"]
+    cells = ["*" if arm["in_best"] else " ", arm["name"], f"{arm['learning_rate']:g}", f"{test['value']:.3f}"]
+    cells.append(f"[{test['low']:.3f}, {test['high']:.3f}]")
+    if task["target"] is not None:
+        steps = arm["median_steps"]["value"]
+        cells.append("never" if steps is None else f"{steps:.0f}")
+    cells += [f"{arm[f'seconds_per_step_{how}'] * 1e6:.2f}" for how in ("alone", "block")]
+    return [*cells, str(test["diverged"] or "")]
+
+
 def sentence(task: Mapping) -> str:
     """The answer for one task, in words.
 
@@ -257,7 +293,8 @@ def sentence(task: Mapping) -> str:
     words = [f"{task['title']}: {what} {_name_and_interval(leader, task)}"]
     others = [row["name"] for row in best[1:]]
     if others and len(best) == len(arms):
-        words.append(f"; none of the {len(arms)} can be told from it ({runs} seeds)")
+        all_others = f"none of the {len(others)} others can" if len(others) > 1 else f"{others[0]} cannot"
+        words.append(f"; {all_others} be told from it ({runs} seeds)")
     elif others:
         words.append(f"; {_list(others)} cannot be told from it ({runs} seeds)")
     else:
@@ -293,12 +330,18 @@ def _seconds(row) -> float:
 
 
 def _duration(task, row) -> str:
-    step = f"{row['seconds_per_step_alone'] * 1e6:.3g} µs a step for one network alone"
+    step = f"{_time(row['seconds_per_step_alone'])} a step for one network alone"
     if not row["reached"]:
-        return f"{step}, {row['seconds_to_end']:.2g} s for all {task['steps']} steps"
+        return f"{step}, {_time(row['seconds_to_end'])} for all {task['steps']:,} steps"
     if not np.isfinite(row["seconds_to_target"]):
         return f"{step}; fewer than half of its runs get there"
-    return f"{step}, {row['median_steps']['value']:.0f} steps in the median, {row['seconds_to_target']:.2g} s"
+    return f"{step}, {row['median_steps']['value']:.0f} steps in the median, {_time(row['seconds_to_target'])} in all"
+
+
+def _time(seconds) -> str:
+    """A short time with its unit."""
+    unit, factor = next(((u, f) for u, f in (("µs", 1e6), ("ms", 1e3)) if seconds * f < 1000), ("s", 1))
+    return f"{seconds * factor:.2g} {unit}" if seconds * factor < 100 else f"{seconds * factor:.0f} {unit}"
 
 
 def _name_and_interval(row, task) -> str:
