@@ -16,12 +16,12 @@ class Progress:
         self.total, self.noun, self.stream = total, noun, stream
         self.in_place = stream is not None and stream.isatty()
         self.every = (0.1 if self.in_place else 10.0) if every is None else every
-        self.done, self.work, self.width, self.start = 0, 0.0, 0, time.monotonic()
+        self.done, self.found, self.work, self.width, self.start = 0, 0, 0.0, 0, time.monotonic()
         self.shown = self.start
 
-    def advance(self, count: int, work: float = 0.0, note: str = "") -> None:
-        """Count networks as done, with the network-steps they took."""
-        self.done, self.work = self.done + count, self.work + work
+    def advance(self, count: int, work: float = 0.0, note: str = "", found: bool = False) -> None:
+        """Count networks as done, with the network-steps they took; `found` ones took no time."""
+        self.done, self.found, self.work = self.done + count, self.found + found * count, self.work + work
         self.say(note)
 
     def say(self, note: str = "") -> None:
@@ -31,7 +31,8 @@ class Progress:
             return
         self.shown, passed = now, now - self.start
         speed = f", {self.work / passed / 1e6:.2f} million steps/s" if self.work else ""
-        left = f", {duration(passed * (self.total - self.done) / self.done)} left" if self.done else ""
+        made = self.done - self.found
+        left = f", {duration(passed * (self.total - self.done) / made)} left" if made else ""
         line = f"{self.noun} {self.done:,} of {self.total:,}{speed}{left}{note and ', ' + note}"
         self.stream.write(f"\r{line:<{self.width}}" if self.in_place else line + "\n")
         self.stream.flush()

@@ -247,7 +247,7 @@ def _run(trials, problems, root, folder, block, curves, programs, progress) -> S
         for job, found in zip(jobs, blocks, strict=True):
             for i, start in enumerate(job.starts):
                 if found[i] is not None:
-                    progress.advance(job.count(start), note="found in the folder")
+                    progress.advance(job.count(start), note="found in the folder", found=True)
                     continue
                 if job.key not in programs:
                     progress.say(f"compiling {job.label}")
