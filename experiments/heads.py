@@ -69,17 +69,17 @@ def measure(probabilities, labels):
 
 
 def trainer(head, features, classes, width, steps):
-    """(key, training rows, test rows, learning rate) -> Measured."""
+    """The network, and (initial parameters, key, training rows, test rows, learning rate) -> Measured."""
     network = mlp((features, width, HEADS[head].scores(classes)), "tanh", head)
 
-    def train(key, train, test, rate):
+    def train(params, key, train, test, rate):
         run = fit(
-            key, network, train, optax.adam, {"learning_rate": rate}, loss=network.loss, epochs=steps,
+            key, network, train, optax.adam, {"learning_rate": rate}, params=params, loss=network.loss, epochs=steps,
             evaluate_every=steps,
         )  # fmt: skip
         return measure(network.probabilities(run.params, test[0]), test[1])
 
-    return train
+    return network, train
 
 
 def sweep(tasks, width, seeds, steps, rate, seed):
@@ -92,13 +92,16 @@ def sweep(tasks, width, seeds, steps, rate, seed):
     def compile_program(job):
         task, head = job
         features = arguments[task][1][0].shape[1]
-        train = trainer(head, features, classes[task], width, steps)
-        return jax.jit(spread(train, (-1, -1, -1, None))).lower(*arguments[task]).compile()
+        network, train = trainer(head, features, classes[task], width, steps)
+        # Drawn outside of the program: the random numbers of all heads are compiled once.
+        params = jax.vmap(network.init, out_axes=-1)(arguments[task][0])
+        program = jax.jit(spread(train, (-1, -1, -1, -1, None)))
+        return program.lower(params, *arguments[task]).compile(), params
 
     results, progress = {}, Progress(len(jobs), "programs", sys.stderr)
     with closing(compile_ahead(jobs, compile_program)) as ahead:
-        for (task, head), program in ahead:
-            results[task, head] = jax.device_get(program(*arguments[task]))
+        for (task, head), (program, params) in ahead:
+            results[task, head] = jax.device_get(program(params, *arguments[task]))
             progress.advance(1, seeds * steps, f"{head} on {task}")
     progress.close()
     return results

@@ -54,14 +54,14 @@ def rows(seed, seeds):
 
 
 def trainer(kind, depth, width, steps):
-    """(key, training rows, test rows, learning rate) -> loss (), accuracy (), distance of the collapsed scores ()."""
+    """The network, and (initial parameters, key, training rows, test rows, learning rate) -> Measured."""
     activations = [kind, *["identity"] * depth][: depth - 1]
     network = mlp((2, *[width] * (depth - 1), 2), activations)
     linear = set(activations) <= {"identity"}
 
-    def train(key, train, test, rate):
+    def train(params, key, train, test, rate):
         run = fit(
-            key, network, train, optax.adam, {"learning_rate": rate}, loss=network.loss, epochs=steps,
+            key, network, train, optax.adam, {"learning_rate": rate}, params=params, loss=network.loss, epochs=steps,
             evaluate_every=steps,
         )  # fmt: skip
         accuracy = get_metric("accuracy").fn(network.probabilities(run.params, test[0]), test[1])
@@ -71,7 +71,7 @@ def trainer(kind, depth, width, steps):
             apart = jnp.max(jnp.abs(test[0] @ one.weight + one.bias - scores)) / jnp.max(jnp.abs(scores))
         return Measured(run.history.loss[-1], accuracy, apart)
 
-    return train
+    return network, train
 
 
 def sweep(depths, width, seeds, steps, rate, seed):
@@ -80,12 +80,15 @@ def sweep(depths, width, seeds, steps, rate, seed):
     jobs = [(kind, depth) for kind in KINDS for depth in depths if depth > 1 or kind == "identity"]
 
     def compile_program(job):
-        return jax.jit(spread(trainer(*job, width, steps), (-1, -1, -1, None))).lower(*arguments).compile()
+        network, train = trainer(*job, width, steps)
+        # Drawn outside of the program: the random numbers of all networks are compiled once.
+        params = jax.vmap(network.init, out_axes=-1)(arguments[0])
+        return jax.jit(spread(train, (-1, -1, -1, -1, None))).lower(params, *arguments).compile(), params
 
     results, progress = {}, Progress(len(jobs), "programs", sys.stderr)
     with closing(compile_ahead(jobs, compile_program)) as ahead:
-        for job, program in ahead:
-            measured = jax.device_get(program(*arguments))
+        for job, (program, params) in ahead:
+            measured = jax.device_get(program(params, *arguments))
             results[job] = Measured(*(np.reshape(leaf, (len(TASKS), seeds)) for leaf in measured))
             progress.advance(1, len(TASKS) * seeds * steps, f"{job[1]} layers, {KINDS[job[0]]}")
     progress.close()
