@@ -23,7 +23,6 @@ ALL = [*ACTIVATIONS.values(), maxout(3)]
 ELEMENTWISE = [a for a in ALL if a.inputs == a.outputs == 1]
 WITHIN_TWO = [a for a in ALL if a.inputs <= 2]  # those that `second_moment` integrates
 every = pytest.mark.parametrize("activation", ALL, ids=lambda a: a.name)
-every_within_two = pytest.mark.parametrize("activation", WITHIN_TWO, ids=lambda a: a.name)
 every_elementwise = pytest.mark.parametrize("activation", ELEMENTWISE, ids=lambda a: a.name)
 
 # Textbook definitions, of the inputs and then the trainable parameters.
@@ -147,7 +146,7 @@ def points(activation, dtype=np.float64):
 
 
 def start(activation, dtype):
-    return tuple(jnp.asarray(value, dtype) for _, value in activation.params)
+    return tuple(np.asarray(value, dtype) for _, value in activation.params)
 
 
 def outputs(activation, args):
@@ -194,14 +193,14 @@ def derivatives(activation):
 
 @functools.cache
 def evaluate(activation, dtype=np.float64):
-    """φ and its derivatives at three groups of rows: the points, everywhere between ±1e4, and NaN, −∞, ∞."""
+    """φ and its derivatives at groups of rows: the points, everywhere between ±1e4, NaN, −∞ and ∞, the lines."""
     low, high = np.clip(activation.domain, -1e4, 1e4)
     grid = np.concatenate([np.linspace(low, high, 2000), np.clip(_GRID, low, high)])
     rng = np.random.default_rng(0)
     everywhere = np.stack([grid, *(rng.permutation(grid) for _ in range(activation.inputs - 1))], axis=-1)
     ends = np.tile(np.array([[np.nan], [-np.inf], [np.inf]]), activation.inputs)
-    groups = points(activation), everywhere, ends
-    x = jnp.asarray(np.concatenate(groups), dtype)
+    groups = points(activation), everywhere, ends, *(lines(activation) if dtype == np.float64 else ())
+    x = np.concatenate(groups).astype(dtype)
     out = derivatives(activation)(x, *start(activation, dtype))
     assert [a.dtype for a in out] == [dtype, dtype]
     cuts = np.cumsum([len(group) for group in groups])[:-1]
@@ -209,19 +208,24 @@ def evaluate(activation, dtype=np.float64):
     return list(zip(values, slopes, strict=True))
 
 
-@functools.cache
-def smooth_values(activation):
-    """A dense grid, and φ in float64 along it: all inputs together, and each alone with the others at ±0.7."""
+def dense_grid(activation):
     low, high = np.clip(activation.domain, -1e4, 1e4)
     grid = np.concatenate([[low], np.linspace(max(low, -400), -31, 300), np.linspace(-30, 30, 24_001)])
-    grid = np.concatenate([grid, np.linspace(31, min(high, 400), 300), [high]])
-    lines = [np.tile(grid[:, None], activation.inputs)]
-    for i, other in itertools.product(range(activation.inputs), (-0.7, 0.7)):
-        lines.append(np.where(np.arange(activation.inputs) == i, grid[:, None], other))
+    return np.concatenate([grid, np.linspace(31, min(high, 400), 300), [high]])
+
+
+def lines(activation):
+    """The dense grid in all inputs together, and in each alone with the others at ±0.7."""
+    grid = dense_grid(activation)[:, None]
+    alone = itertools.product(range(activation.inputs), (-0.7, 0.7))
+    rows = (np.where(np.arange(activation.inputs) == i, grid, other) for i, other in alone)
+    return np.tile(grid, activation.inputs), *rows
+
+
+def smooth_values(activation):
+    """φ (lines, n, outputs) in float64 along the lines."""
     with jax.enable_x64(True):
-        params = start(activation, jnp.float64)
-        fn = jax.jit(jax.vmap(lambda x: activation.fn(x, *params)))
-        return grid, np.stack([np.asarray(fn(jnp.asarray(x))) for x in lines])
+        return np.stack([value for value, _ in evaluate(activation)[3:]])
 
 
 # Values and derivatives.
@@ -246,7 +250,7 @@ def test_value_and_derivative_in_float64(activation, strict):
 
 @every
 def test_float32_is_within_the_ulp_of_the_record(activation, strict):
-    (value, _), *_ = evaluate(activation, np.float32)
+    (value, _), *_ = evaluate(activation, jnp.float32)
     with jax.enable_x64(True):
         expected = reference(activation, np.float32)
     tiny = np.finfo(np.float32).tiny
@@ -259,7 +263,7 @@ def test_float32_is_within_the_ulp_of_the_record(activation, strict):
 @every
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16], ids=["float32", "bfloat16"])
 def test_finite_between_the_ends_and_limits_beyond(activation, dtype, strict):
-    _, (value, slope), (ends, _) = evaluate(activation, dtype)
+    _, (value, slope), (ends, _), *_ = evaluate(activation, dtype)
     assert np.isfinite(value).all()
     assert np.isfinite(slope).all()
     assert np.isnan(ends[0]).all()
@@ -270,7 +274,7 @@ def test_finite_between_the_ends_and_limits_beyond(activation, dtype, strict):
 
 @every
 def test_float16_is_kept_and_overflows_without_nan(activation, strict):
-    _, (value, slope), _ = evaluate(activation, jnp.float16)
+    _, (value, slope), *_ = evaluate(activation, jnp.float16)
     assert not np.isnan(value).any()
     assert not np.isnan(np.where(np.isfinite(value)[..., None], slope, 0)).any()
 
@@ -278,7 +282,7 @@ def test_float16_is_kept_and_overflows_without_nan(activation, strict):
 @every
 def test_jit_vmap_and_ensemble_agree_with_eager(activation):
     x = jax.random.normal(jax.random.key(1), (2, 6)) * 3
-    params = [jnp.full(6, v) for _, v in activation.params]
+    params = start(activation, jnp.float32)
 
     def fn(x):
         return activation.fn(x, *(jnp.broadcast_to(p, x.shape) for p in params))
@@ -297,8 +301,7 @@ def test_jit_vmap_and_ensemble_agree_with_eager(activation):
 @every
 def test_range_is_recomputed(activation):
     low, high, low_attained, high_attained = activation.range
-    _, values = smooth_values(activation)
-    inside = np.abs(smooth_values(activation)[0]) <= 2
+    values, inside = smooth_values(activation), np.abs(dense_grid(activation)) <= 2
     assert values.min() >= low - 1e-9
     assert values.max() <= high + 1e-9
     for end, attained, value, near in (
@@ -316,7 +319,7 @@ def test_range_is_recomputed(activation):
 
 @every
 def test_monotonicity_is_recomputed(activation):
-    _, values = smooth_values(activation)
+    values = smooth_values(activation)
     falls = -np.diff(values, axis=1) / (1 + np.abs(values[:, 1:]))
     assert activation.monotone == (falls.max() <= 1e-15)
     assert activation.monotone or falls.max() > 1e-9
@@ -338,25 +341,31 @@ def test_kinks_and_smoothness_are_recomputed(activation):
     assert activation.smoothness == order.min() - 1
 
 
+@functools.cache
+def both_modes(activation):
+    """∂φ/∂x (rows, outputs, inputs) by forward and by reverse mode, at 0 and where the kinks are."""
+    at = np.array([0, *(at for at, _ in activation.kinks)], np.float32)
+    params = start(activation, jnp.float32)
+    modes = [jax.vmap(jac(lambda x: activation.fn(x, *params))) for jac in (jax.jacfwd, jax.jacrev)]
+    return jax.device_get(jax.jit(lambda x: [mode(x) for mode in modes])(np.tile(at[:, None], activation.inputs)))
+
+
 @every_elementwise
 def test_derivative_at_each_kink_is_the_chosen_one(activation):
-    at, chosen = np.reshape(activation.kinks, (-1, 2)).T
-    slope = jax.vmap(jax.grad(lambda x: activation.fn(x, *start(activation, jnp.float32))))
-    np.testing.assert_allclose(jax.jit(slope)(jnp.asarray(at, jnp.float32)), chosen, rtol=1e-6)
+    chosen = [slope for _, slope in activation.kinks]
+    for slopes in both_modes(activation):
+        np.testing.assert_allclose(slopes[1:, 0, 0], chosen, rtol=1e-6)
 
 
 @every
 def test_derivative_at_zero_is_finite_and_of_both_modes(activation):
     """XOR's input (0, 0) with zero biases."""
-    zero = jnp.zeros(activation.inputs)
-    params = start(activation, jnp.float32)
-    both = jax.jit(lambda x: [jac(lambda x: activation.fn(x, *params))(x) for jac in (jax.jacfwd, jax.jacrev)])
-    forward, reverse = both(zero)
+    forward, reverse = (slopes[0] for slopes in both_modes(activation))
     np.testing.assert_array_equal(forward, reverse)
     assert np.isfinite(forward).all()
     if activation.smoothness == math.inf and activation.inputs == 1:
         with m.workdps(60):
-            h, args = m.mpf(10) ** -25, [m.mpf(float(p)) for p in params]
+            h, args = m.mpf(10) ** -25, [m.mpf(float(p)) for p in start(activation, jnp.float32)]
             up, down = (outputs(activation, [side * h, *args])[0] for side in (1, -1))
         np.testing.assert_allclose(forward[0, 0], float((up - down) / (2 * h)), rtol=1e-6, atol=1e-20)
 
@@ -376,19 +385,27 @@ def _moment_over_draws(activation):
     return float(jnp.mean(activation.fn(jnp.tile(z, (1000, 1)), key=jax.random.key(0)) ** 2))
 
 
-@every_within_two
-def test_gain_is_recomputed(activation):
-    moment, integral = activation.gain**-2, _recomputed_moment(activation)
-    if activation.random:
-        np.testing.assert_allclose(_moment_over_draws(activation), moment, rtol=5e-4)
-        assert abs(integral / moment - 1) > 1e-3  # its expectation is another function
-    else:
-        np.testing.assert_allclose(integral, moment, rtol=1e-9)
+every_wide = pytest.mark.parametrize(
+    "activation", [a for a in WITHIN_TWO if a not in ELEMENTWISE], ids=lambda a: a.name
+)
 
 
-@pytest.mark.parametrize("activation", [a for a in WITHIN_TWO if a not in ELEMENTWISE], ids=lambda a: a.name)
+# Gain and stability of the elementwise ones are recomputed in test_propagation.
+
+
+@every_wide
+def test_gain_of_wide_units_is_recomputed(activation):
+    np.testing.assert_allclose(_recomputed_moment(activation), activation.gain**-2, rtol=1e-9)
+
+
+@pytest.mark.parametrize("activation", [a for a in WITHIN_TWO if a.random], ids=lambda a: a.name)
+def test_gain_of_random_activations_is_over_their_draws(activation):
+    np.testing.assert_allclose(_moment_over_draws(activation), activation.gain**-2, rtol=5e-4)
+    assert abs(_recomputed_moment(activation) * activation.gain**2 - 1) > 1e-3  # its expectation is another function
+
+
+@every_wide
 def test_stability_of_wide_units_is_recomputed(activation):
-    """That of the elementwise ones is in test_propagation."""
     below, there, above = (_recomputed_moment(activation, q) for q in (0.999, 1, 1.001))
     stability = abs(above - below) / 0.002 / there
     assert activation.stable == (stability <= 1 + 1e-6)
@@ -407,7 +424,7 @@ def test_record_is_complete(activation):
 
 @every
 def test_untrainable_says_where_the_gradient_is_zero_everywhere(activation):
-    (_, slope), *_ = evaluate(activation, np.float32)
+    (_, slope), *_ = evaluate(activation, jnp.float32)
     assert bool(activation.untrainable) == (not slope.any())
 
 
