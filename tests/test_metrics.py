@@ -18,6 +18,7 @@ weighting = pytest.mark.parametrize("weighted", [False, True], ids=["plain", "we
 
 # All metrics in one program, compiled once for each shape and dtype.
 evaluate = jax.jit(lambda p, y, w=None: {name: metric.fn(p, y, w) for name, metric in METRICS.items()})
+mapped = jax.jit(jax.vmap(evaluate, (0, None)))
 
 
 def draw(classes, seed=0):
@@ -80,8 +81,7 @@ def test_weights_matter_and_equal_repeated_rows(metric, classes):
     counts = (2 * w).astype(int)
     again = np.repeat(np.arange(ROWS), counts)
     with jax.enable_x64(True):
-        p, y = jnp.asarray(p), jnp.asarray(y)
-        weighted = evaluate(p, y, jnp.asarray(counts))[metric.name]
+        weighted = evaluate(p, y, counts)[metric.name]
         np.testing.assert_allclose(weighted, evaluate(p[again], y[again])[metric.name], rtol=1e-12)
         assert weighted != evaluate(p, y, jnp.asarray(counts).at[:20].set(0))[metric.name]
 
@@ -98,25 +98,26 @@ def test_confusion_matrix(classes, weighted):
 @every_metric
 def test_padding_jit_vmap_dtype_and_strictness(metric, strict):
     p, y, _ = draw(4)
-    p, y = jnp.asarray(p, jnp.float32), jnp.asarray(y)
-    plain = metric.fn(p, y)
+    p, y = p.astype(np.float32), y.astype(np.int32)
+    plain = metric.fn(jnp.asarray(p), jnp.asarray(y))
     assert plain.shape == ()
     np.testing.assert_allclose(evaluate(p, y)[metric.name], plain, rtol=1e-6)
     # Padding that is confident and wrong, with p_y = 0.
-    padded = jnp.concatenate([p, jnp.eye(4)[jnp.ones(7, int)]]), jnp.concatenate([y, jnp.zeros(7, y.dtype)])
-    weights = jnp.concatenate([jnp.ones(ROWS), jnp.zeros(7)])
+    padded = np.concatenate([p, np.eye(4, dtype=p.dtype)[np.ones(7, int)]]), np.concatenate([y, np.zeros(7, y.dtype)])
+    weights = np.repeat(np.array([1, 0], np.float32), [ROWS, 7])
     np.testing.assert_allclose(evaluate(*padded, weights)[metric.name], plain, rtol=1e-6)
-    both = jax.vmap(evaluate, (0, None))(jnp.stack([p, p[::-1]]), y)[metric.name]
+    both = mapped(np.stack([p, p[::-1]]), y)[metric.name]
     np.testing.assert_allclose(both, [plain, evaluate(p[::-1], y)[metric.name]], rtol=1e-6)
     for dtype in (jnp.bfloat16, jnp.float16):
-        assert evaluate(p.astype(dtype), y, jnp.ones(ROWS, dtype))[metric.name].dtype == jnp.float32
+        half = jax.eval_shape(evaluate, p.astype(dtype), y, np.ones(ROWS, dtype))[metric.name]
+        assert half.dtype == jnp.float32
 
 
 @every_metric
 @class_counts
 def test_range_is_attained_by_the_right_and_the_wrong_answer(metric, classes):
-    y = jnp.arange(12) % classes
-    right, wrong = (evaluate(jax.nn.one_hot(shown, classes), y)[metric.name] for shown in (y, (y + 1) % classes))
+    y, sure = np.arange(12, dtype=np.int32) % classes, np.eye(classes, dtype=np.float32)
+    right, wrong = (evaluate(sure[shown], y)[metric.name] for shown in (y, (y + 1) % classes))
     low, high = metric.range
     best, worst = (high, low) if metric.greater_is_better else (low, high)
     assert right == best
@@ -139,10 +140,11 @@ def test_ties_in_the_prediction_go_to_the_first_class():
 
 def test_classes_without_rows_are_left_out():
     p, y = jnp.array([[0.7, 0.2, 0.1], [0.2, 0.7, 0.1], [0.6, 0.3, 0.1]]), jnp.array([0, 1, 1])
-    assert METRICS["balanced_accuracy"].fn(p, y) == 0.75
-    np.testing.assert_allclose(METRICS["macro_f1"].fn(p, y), 2 / 3, rtol=1e-6)
-    assert METRICS["roc_auc"].fn(p, y) == 1
-    assert jnp.isnan(METRICS["roc_auc"].fn(p, jnp.zeros(3, int)))
+    got = evaluate(p, y)
+    assert got["balanced_accuracy"] == 0.75
+    np.testing.assert_allclose(got["macro_f1"], 2 / 3, rtol=1e-6)
+    assert got["roc_auc"] == 1
+    assert jnp.isnan(evaluate(p, jnp.zeros(3, int))["roc_auc"])
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
