@@ -96,7 +96,7 @@ def draw(path, answer, activations):
     axes.set_xticks(range(len(tasks)), [f"{task['task']}\n{task['metric']}" for task in tasks], fontsize=9)
     axes.tick_params(length=0)
     axes.set_ylabel("activation (mean rank over the tasks)" if across else "activation")
-    axes.set_title("Test metric at the tuned learning rate; * bold: cannot be told from the best", fontsize=11)
+    axes.set_title("Test metric at the tuned learning rate\n(* bold: cannot be told from the best)", fontsize=10)
     figure.savefig(path, dpi=130)
 
 

@@ -235,10 +235,11 @@ def scatter(panel, points, labels):
         panel.scatter(
             *chosen.T, s=90, marker=marker, facecolor=fill, edgecolor="black", label=f"XOR = {label}", zorder=3
         )
-    places = {}
+    near, places = 0.1 * np.ptp(points, axis=0).max(), []
     for point, row in zip(points, ("00", "01", "10", "11"), strict=True):
-        places.setdefault(tuple(np.round(point, 1)), []).append((point, row))
-    for group in places.values():
+        group = next((g for g in places if np.abs(g[0][0] - point).max() < near), None)
+        places.append([(point, row)]) if group is None else group.append((point, row))
+    for group in places:
         panel.annotate(", ".join(r for _, r in group), group[0][0], textcoords="offset points", xytext=(9, 7))
 
 
