@@ -42,7 +42,7 @@ import numpy as np
 from rivals.jobs import JOBS, ON_GPU, order_of, outcome_of, rows_of, start_of
 from rivals.systems import SYSTEMS
 
-SCALING = JOBS["xor"]._replace(epochs=200, block=1000)
+SCALING = JOBS["xor"]._replace(epochs=200, block=500)
 COLD = {"one-digits": 3, "xor": 1, "digits": 1, "wide": 1}  # processes of each
 COMMANDS = {
     "12 activations on XOR": "-m jaxnn compare xor --learning-rates 0.03 --tuning-seeds 1 --seeds 100",

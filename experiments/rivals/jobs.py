@@ -18,7 +18,7 @@ class Job(NamedTuple):
     networks: int
     epochs: int
     check: int  # epochs after which the losses of all systems are compared
-    block: int = 1024  # networks in one call of ours
+    block: int = 512  # networks in one call of ours
     seed: int = 0
 
     @property
@@ -43,7 +43,7 @@ class Outcome(NamedTuple):
 
 XOR = Job("xor", (2, 8, 2), "tanh", "adam", 0.03, None, 4096, 2000, 20)
 DIGITS = Job("digits", (64, 64, 10), "relu", "adam", 0.001, 64, 64, 30, 1)
-WIDE = DIGITS._replace(sizes=(64, 256, 256, 10), networks=32, epochs=4)
+WIDE = DIGITS._replace(sizes=(64, 256, 256, 10), networks=32, epochs=4, block=4)
 JOBS = {
     "xor": XOR,
     "xor-relu": XOR._replace(activation="relu"),
