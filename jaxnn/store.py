@@ -101,7 +101,7 @@ def write_atomically(path: Path, write) -> None:
     Args: path; write, a function of an open binary file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished = path.with_name(f".{path.name}.unfinished")  # of a process that was killed: written over by the next
     try:
         with open(unfinished, "wb") as file:
             write(file)

@@ -20,6 +20,7 @@ import numpy as np
 from jaxnn import metrics, store
 from jaxnn.devices import compile_ahead, versions
 from jaxnn.ensemble import spread
+from jaxnn.heads import Head
 from jaxnn.plan import Choices, Group, Plan, Problem, check
 from jaxnn.progress import Progress
 from jaxnn.training import Run, fit, row_order
@@ -272,6 +273,10 @@ class _Job(NamedTuple):
         return f"{self.group.choices.label('activation')} on {self.group.choices.task}"
 
     @property
+    def head(self) -> Head:
+        return self.group.choices.build(self.problem)[1]
+
+    @property
     def key(self):
         """What the compiled program depends on."""
         shapes = tuple(part.x.shape for part in self.problem.data)
@@ -336,7 +341,8 @@ def _result(jobs, blocks, curves) -> SweepResult:
     """The blocks as one table."""
     table = {"trial": np.arange(sum(job.group.size for job in jobs))}
     for field in Choices._fields[:-1]:
-        table[field] = np.repeat([job.group.choices.label(field) for job in jobs], [job.group.size for job in jobs])
+        labels = [job.head.name if field == "head" else job.group.choices.label(field) for job in jobs]
+        table[field] = np.repeat(labels, [job.group.size for job in jobs])
     for name in dict.fromkeys(name for job in jobs for name in job.group.columns):
         columns = [job.group.columns.get(name, np.full(job.group.size, np.nan, np.float32)) for job in jobs]
         table[name] = np.concatenate(columns)
