@@ -248,7 +248,9 @@ class TestFolder:
         killed, whole = (np.load(tmp_path / name / "table.npz") for name in ("killed", "whole"))
         for name in set(whole) - {"seconds"}:
             np.testing.assert_array_equal(killed[name], whole[name], name)
-        assert len(self.files(tmp_path / "whole")) == 62
+        names = [[path.name for path in self.files(tmp_path / folder)] for folder in ("killed", "whole")]
+        assert names[0] == names[1]
+        assert len(names[0]) == 62
 
 
 def xor_problem(epochs, **more):
