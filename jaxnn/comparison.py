@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnn import data
+from jaxnn import data, metrics
 from jaxnn.data import Dataset, Split
 from jaxnn.devices import compile_ahead
 from jaxnn.plan import Choices, Group, Plan, Problem, activation_label, frozen
@@ -84,13 +84,14 @@ def problem(
     """
     data.check_data(dataset.x, dataset.y, dataset.classes)
     if exhaustive:
-        found = {"epochs": 2000, "evaluate_every": 10, "metric": "least_probability", "target": 0.6}
+        every = math.gcd(changes.get("epochs", 2000), 10)
+        found = {"epochs": 2000, "evaluate_every": every, "metric": "least_probability", "target": 0.6}
         return Problem(Split(dataset, dataset, dataset), **found | changes)
     parts = data.standardize(data.split(jax.random.fold_in(jax.random.key(seed), 2), dataset))
     rows = len(parts.train.y)
     batch = changes.get("batch_size", min(64 if rows >= 512 else 32, rows))
     steps = 2000 if dataset.x.shape[1] == 2 else 480
-    epochs = int(np.clip(math.ceil(steps / (rows // (batch or rows))), 30, 300))
+    epochs = int(np.clip(math.ceil(steps / max(rows // (batch or rows), 1)), 30, 300))
     every = math.ceil(epochs / 60)  # at most 60 points of a curve
     found = {"epochs": epochs // every * every, "evaluate_every": every, "batch_size": batch, "target": target}
     if "epochs" in changes:
@@ -152,10 +153,11 @@ def measure(
     if settings.mixtures:
         mixed = {task: _mixtures(tuning, problems[task], arms[task], settings) for task in problems}
         more = plan(mixed, lambda task, name: settings.learning_rates, 0)
-        first, tuning = first + more, tuning.join(run(more))
+        if more.size:
+            first, tuning = first + more, tuning.join(run(more))
         for task, found in mixed.items():
-            best = max(found, key=lambda name: _best_mean(tuning, problems[task], found[name], settings))
-            arms[task][best] = found[best]
+            ranked = _ranked(tuning, problems[task], found, settings)
+            arms[task] |= {name: found[name] for name in ranked[:1]}
     chosen = {
         task: {
             name: choose(tuning, problems[task], choices, settings.learning_rates) for name, choices in found.items()
@@ -208,11 +210,6 @@ def choose(tuning: SweepResult, problem: Problem, choices: Choices, learning_rat
     return learning_rates[np.lexsort((others, -np.nan_to_num(means, nan=-np.inf)))[0]]
 
 
-def _best_mean(tuning, problem, choices, settings) -> float:
-    means, _ = tuning_means(tuning, problem, choices, settings.learning_rates)
-    return np.nan_to_num(means, nan=-np.inf).max()
-
-
 def _columns(learning_rates, seeds) -> dict[str, np.ndarray]:
     rates, seeds = np.meshgrid(np.asarray(learning_rates, float), np.asarray(seeds), indexing="ij")
     return {"learning_rate": rates.ravel(), "seed": seeds.ravel()}
@@ -229,7 +226,8 @@ def _arms(settings, task, problem) -> dict[str, Choices]:
 
 def _mixtures(tuning, problem, arms, settings) -> dict[str, Choices]:
     """As many mixtures as activations: pairs of those that tuned best, half and half in a layer or one layer each."""
-    ranked = sorted(arms.values(), key=lambda choices: -_best_mean(tuning, problem, choices, settings))
+    plain = {name: choices for name, choices in arms.items() if not isinstance(choices.activation, tuple)}
+    ranked = [plain[name] for name in _ranked(tuning, problem, plain, settings)]
     pairs = sorted(itertools.combinations(range(len(ranked)), 2), key=sum)
     found = {}
     for i, j in pairs:
@@ -238,28 +236,51 @@ def _mixtures(tuning, problem, arms, settings) -> dict[str, Choices]:
         if layers > 1:
             mixed += [tuple(order[layer % 2] for layer in range(layers)) for order in (pair, pair[::-1])]
         found |= {activation_label(a): ranked[i]._replace(activation=a) for a in mixed}
-    return dict(list(found.items())[: len(arms)])
+    new = [(name, choices) for name, choices in found.items() if name not in arms and _fits(choices, problem)]
+    return dict(new[: len(arms)])
+
+
+def _ranked(tuning, problem, arms, settings) -> list[str]:
+    """The arms' names, the one that tuned best first."""
+
+    def best(name):
+        means, _ = tuning_means(tuning, problem, arms[name], settings.learning_rates)
+        return np.nan_to_num(means, nan=-np.inf).max()
+
+    return sorted(arms, key=best, reverse=True)
+
+
+def _fits(choices, problem) -> bool:
+    """Do the shares of the layers divide?"""
+    try:
+        choices.build(problem)
+    except ValueError:
+        return False
+    return True
 
 
 def _alone(problems, arms, chosen, settings, progress):
     """One network of every arm trained alone: seconds per step, and what it makes of the plane."""
     root = jax.random.key(settings.seed)
 
-    def prepare(job):
-        task, name = job
+    def arguments(task, name):
         numbers = {"learning_rate": chosen[task][name], "seed": trial_seeds(settings, problems[task])[1][0]}
-        arguments = trial_arguments(arms[task][name], problems[task], numbers, root)
-        return jax.jit(partial(run_trial, arms[task][name], problems[task])).lower(*arguments).compile(), arguments
+        return trial_arguments(arms[task][name], problems[task], numbers, root)
+
+    def program(job):
+        task, name = job
+        return jax.jit(partial(run_trial, arms[task][name], problems[task])).lower(*arguments(task, name)).compile()
 
     seconds, regions = {}, {}
-    jobs = [(task, name) for task in arms for name in arms[task]]
-    with closing(compile_ahead(jobs, prepare)) as ahead:
-        for (task, name), (program, arguments) in ahead:
-            progress.say(f"timing one {name} network on {task}")
-            seconds[task, name] = min(_timed(program, arguments) for _ in range(3)) / problems[task].steps
-            if problems[task].data.train.x.shape[1] == 2:
-                run = program(*arguments)
-                regions[task, name] = _region(arms[task][name], problems[task], run.best_params)
+    progress.say("compiling what is timed alone")
+    with closing(compile_ahead([(task, name) for task in arms for name in arms[task]], program)) as ahead:
+        programs = dict(ahead)  # all of them first: a compilation beside it slows what is timed
+    for (task, name), alone in programs.items():
+        progress.say(f"timing one {name} network on {task}")
+        found = arguments(task, name)
+        seconds[task, name] = min(_timed(alone, found) for _ in range(3)) / problems[task].steps
+        if problems[task].data.train.x.shape[1] == 2:
+            regions[task, name] = _region(arms[task][name], problems[task], alone(*found).best_params)
     return seconds, regions
 
 
@@ -297,6 +318,11 @@ def _check(problems, settings):
         raise ValueError(f"budget={settings.budget}; expected seconds above 0")
     if not 0 < settings.rate < 1:
         raise ValueError(f"rate={settings.rate}; expected an error rate between 0 and 1, as 0.05")
+    for task in problems.values():
+        metric = metrics.get(task.metric)
+        if not metric.greater_is_better or metric.range != (0, 1):
+            fit = [m.name for m in metrics.METRICS.values() if m.greater_is_better and m.range == (0, 1)]
+            raise ValueError(f"the metric {metric.name} is not best at 1 and worst at 0; expected {', '.join(fit)}")
     labels = [activation_label(a) for a in settings.activations]
     if len(set(labels)) < len(labels):
         raise ValueError(f"activations {labels}; expected each name once")

@@ -31,7 +31,7 @@ def answer(measured: Measured, problems: Mapping[str, Problem], settings: Settin
         {
             "answer": "\n".join(task["sentence"] for task in tasks),
             "tasks": tasks,
-            "across": _across(tasks) if len(tasks) > 1 and len(tasks[0]["arms"]) > 2 else None,
+            "across": _across(tasks) if len(tasks) > 1 else None,
         }
     )
 
@@ -93,7 +93,7 @@ def _task(measured, name, problem, settings) -> dict:
     )
     differences = stats.compare(real, settings.baseline) if len(real) > 1 else {}
     rows = [_arm(measured, name, arm, runs[arm], values, problem, settings, best, differences) for arm in real]
-    rows.sort(key=lambda row: (-row["test"]["value"], row["seconds_to_target"] or row["seconds_to_end"]))
+    rows.sort(key=lambda row: (-row["test"]["value"], _seconds(row)))
     _mark_front(rows)
     train, choices = problem.data.train, measured.arms[name][arms[0]]
     task = {
@@ -127,7 +127,7 @@ def _arm(measured, name, arm, runs, values, problem, settings, best, differences
     choices, table = measured.arms[name][arm], runs.table
     seconds = measured.seconds[name, arm]
     record = get_activation(choices.activation) if not isinstance(choices.activation, tuple) else None
-    loss = np.where(table["diverged"], np.nan, -table["test_loss"].astype(float))
+    loss = np.where(table["diverged"] | ~np.isfinite(table["test_loss"]), np.nan, -table["test_loss"].astype(float))
     loss = stats.iqm(loss, worst=np.nanmin(loss, initial=0.0))
     row = {
         "name": arm,
@@ -219,9 +219,11 @@ def _regions(measured, name, problem, rows):
     return {"x": x, "y": y, "arms": arms, "points": points[:400]}
 
 
-def _across(tasks) -> dict:
-    """Ranks and profile over all tasks, of the arms that all of them have."""
+def _across(tasks) -> dict | None:
+    """Ranks and profile over all tasks, of the arms that all of them have; None for fewer than three."""
     arms = [row["name"] for row in tasks[0]["arms"] if all(_of(task, row["name"]) for task in tasks)]
+    if len(arms) < 3:
+        return None
     means = np.array([[_of(task, arm)["test"]["value"] for arm in arms] for task in tasks])
     test = stats.friedman(means)
     thresholds = np.linspace(0.5, 1, 51)
@@ -287,7 +289,7 @@ def sentence(task: Mapping) -> str:
     Args: task, an entry of the answer's "tasks".
     """
     arms = {row["name"]: row for row in task["arms"]}
-    best = [arms[name] for name in task["best"]]
+    best = [row for row in task["arms"] if row["in_best"]]
     leader, fast = best[0], min(best, key=_seconds)
     runs, what = leader["test"]["runs"], "solved by" if task["exhaustive"] else f"highest test {task['metric']} with"
     words = [f"{task['title']}: {what} {_name_and_interval(leader, task)}"]
@@ -297,9 +299,13 @@ def sentence(task: Mapping) -> str:
         words.append(f"; {all_others} be told from it ({runs} seeds)")
     elif others:
         words.append(f"; {_list(others)} cannot be told from it ({runs} seeds)")
+    elif len(arms) == 1:
+        words.append(f" ({runs} seeds)")
     else:
-        words.append(f", better than each of the {len(arms) - 1} others ({runs} seeds)")
-    words.append(f". Fastest of these is {fast['name']}: {_duration(task, fast)}.")
+        rest = [row["name"] for row in task["arms"] if not row["in_best"]]
+        words.append(f", better than {rest[0] if len(rest) == 1 else f'each of the {len(rest)} others'} ({runs} seeds)")
+    words.append(f". Fastest of these is {fast['name']}: " if others else ". It takes ")
+    words.append(f"{_duration(task, fast)}.")
     if task["target"] is not None and not task["exhaustive"]:
         words.append(" " + _target(task, arms.values()))
     last = task["arms"][-1]
