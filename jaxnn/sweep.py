@@ -385,11 +385,11 @@ def _block_size(group: Group, problem: Problem, requested: int | None) -> int:
 
 
 def _networks_per_device(network, problem: Problem) -> int:
-    """A power of two from 16 to 256 such that what a step touches stays in the cache."""
+    """A power of two up to 256 such that what a step touches stays in the cache; of wide networks a single one."""
     params = jax.eval_shape(network.init, jax.random.key(0))
     rows, features = problem.data.train.x.shape
     x = jax.ShapeDtypeStruct((problem.batch_size or rows, features), jnp.float32)
     forward = jax.make_jaxpr(network.apply)(params, x).jaxpr
     floats = 4 * sum(leaf.size for leaf in jax.tree.leaves(params))
     floats += 2 * sum(v.aval.size for eqn in forward.eqns for v in eqn.outvars)
-    return 2 ** int(np.clip(np.log2(2**20 / floats), 4, 8))
+    return 2 ** int(np.clip(np.log2(2**20 / floats), 0, 8))
