@@ -163,7 +163,9 @@ def _settings(args):
         names = [name for name, record in ACTIVATIONS.items() if not record.untrainable]
     activations = tuple(map(parse_activation, names))
     labels = [activation_label(activation) for activation in activations]
-    baseline = args.baseline or ("relu" if "relu" in labels else labels[0])
+    baseline = "relu" if "relu" in labels else labels[0]
+    if args.baseline:
+        baseline = activation_label(parse_activation(args.baseline))
     return Settings(
         activations=activations,
         learning_rates=tuple(args.learning_rates or Settings().learning_rates),
@@ -199,6 +201,8 @@ def _problems(args) -> dict:
         else:
             dataset, exhaustive = data.get_task(name).load(key), data.get_task(name).exhaustive
         more = changes if exhaustive else changes | {"metric": args.metric, "target": args.target}
+        if dataset.name in problems:
+            raise ValueError(f"two tasks have the name {dataset.name!r}; leave one out, or rename its file")
         problems[dataset.name] = comparison.problem(dataset, exhaustive, args.seed, **more)
     return problems
 

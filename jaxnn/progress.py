@@ -39,10 +39,11 @@ class Progress:
         self.width = len(line)
 
     def close(self) -> None:
-        """Show where things stand at the end, and end the line."""
+        """Show where things stand at the end, if anywhere, and end the line."""
         self.shown = -self.every
-        self.say()
-        if self.in_place:
+        if self.done:
+            self.say()
+        if self.in_place and self.width:
             self.stream.write("\n")
 
 
