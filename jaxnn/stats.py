@@ -387,7 +387,9 @@ def friedman(values, *, worst: float = 0.0) -> Friedman:
     if values.ndim != 2 or values.shape[0] < 2 or values.shape[1] < 3:
         raise ValueError(f"values of shape {values.shape}; expected (tasks, arms), two tasks and three arms or more")
     stats = _lab("scipy.stats")
-    return Friedman(stats.rankdata(-values, axis=1).mean(axis=0), stats.friedmanchisquare(*values.T).pvalue)
+    tied = np.all(values == values[:, :1])  # no formula where every arm ties with every other on every task
+    p_value = 1.0 if tied else stats.friedmanchisquare(*values.T).pvalue
+    return Friedman(stats.rankdata(-values, axis=1).mean(axis=0), p_value)
 
 
 def critical_distance(arms: int, tasks: int, rate: float = 0.05) -> float:

@@ -376,6 +376,11 @@ class TestRanks:
     def test_diverged_arms_rank_last(self):
         assert stats.friedman([[0.5, NAN, 0.6], [0.1, NAN, 0.9]]).ranks.tolist() == [2, 3, 1]
 
+    def test_arms_that_tie_everywhere_are_equal(self):
+        ranks, p_value = stats.friedman(np.full((3, 4), 0.5))
+        assert ranks.tolist() == [2.5] * 4
+        assert p_value == 1
+
     def test_critical_distance_from_the_published_table(self):
         """q/√2 for two to ten arms: Demšar 2006, table 5."""
         table = [1.960, 2.343, 2.569, 2.728, 2.850, 2.949, 3.031, 3.102, 3.164]
