@@ -17,7 +17,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.extend.core import Literal
+from jax.extend.core import Literal, jaxpr_as_fun
 from jax.sharding import AxisType, PartitionSpec
 
 _ELEMENTWISE = frozenset(
@@ -114,24 +114,37 @@ def spread(function: Callable, in_axes: Sequence[int | None]) -> Callable:
     mesh = jax.make_mesh((jax.local_device_count(),), ("networks",), axis_types=(AxisType.Auto,))
     mapped = ensemble(function, in_axes)
 
-    def networks_last(x):
-        return PartitionSpec(*(None,) * (x.ndim - 1), "networks")
-
     def over_devices(*args):
-        flags = [axis is not None for axis in in_axes]
-        n = next(jax.tree.leaves(arg)[0].shape[-1] for arg, flag in zip(args, flags, strict=True) if flag)
+        leaves, tree = jax.tree.flatten(args)
+        flags = [axis is not None for axis, arg in zip(in_axes, args, strict=True) for _ in jax.tree.leaves(arg)]
+        n = next(leaf.shape[-1] for leaf, flag in zip(leaves, flags, strict=True) if flag)
         more = -n % mesh.size
-        fill = partial(jax.tree.map, lambda x: jnp.concatenate([x, *[x[..., -1:]] * more], axis=-1))
-        args = [fill(arg) if flag else arg for arg, flag in zip(args, flags, strict=True)]
-        in_specs = [
-            jax.tree.map(networks_last if flag else lambda x: PartitionSpec(), arg)
-            for arg, flag in zip(args, flags, strict=True)
+        filled = [
+            jnp.concatenate([x, *[x[..., -1:]] * more], axis=-1) if flag else jnp.asarray(x)
+            for x, flag in zip(leaves, flags, strict=True)
         ]
-        out_specs = jax.tree.map(networks_last, jax.eval_shape(mapped, *args))
-        out = jax.shard_map(mapped, mesh=mesh, in_specs=tuple(in_specs), out_specs=out_specs, check_vma=False)(*args)
-        return jax.tree.map(lambda x: x[..., :n], out)
+        share = [
+            jax.ShapeDtypeStruct((*x.shape[:-1], x.shape[-1] // mesh.size) if flag else x.shape, x.dtype)
+            for x, flag in zip(filled, flags, strict=True)
+        ]
+        # Traced here, once, for the shapes of the outputs as well.
+        closed, shapes = jax.make_jaxpr(mapped, return_shape=True)(*jax.tree.unflatten(tree, share))
+        out = jax.shard_map(
+            jaxpr_as_fun(closed),
+            mesh=mesh,
+            in_specs=tuple(
+                _networks_last(x) if flag else PartitionSpec() for x, flag in zip(filled, flags, strict=True)
+            ),
+            out_specs=[_networks_last(x) for x in jax.tree.leaves(shapes)],
+            check_vma=False,
+        )(*filled)
+        return jax.tree.unflatten(jax.tree.structure(shapes), [x[..., :n] for x in out])
 
     return over_devices
+
+
+def _networks_last(x):
+    return PartitionSpec(*(None,) * (x.ndim - 1), "networks")
 
 
 def _evaluate(closed, n, values, flags):

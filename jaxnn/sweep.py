@@ -184,13 +184,16 @@ def run_trial(choices: Choices, problem: Problem, params, key, scalars, order, r
     """
     network, head = choices.build(problem)
     metric = metrics.get(problem.metric)
-    scalars, (x, y) = dict(scalars), rows[0]
+    scalars, train, validation = dict(scalars), rows[0], rows[1] if len(rows) > 1 else None
     if "label_noise" in scalars:
-        y = _with_noise(jax.random.fold_in(key, 3), y, scalars.pop("label_noise"), problem.data.train.classes)
+        noisy = _with_noise(
+            jax.random.fold_in(key, 3), train[1], scalars.pop("label_noise"), problem.data.train.classes
+        )
+        train, validation = (train[0], noisy), validation or train
     return fit(
-        key, network, (x, y), choices.make_optimizer, scalars, params=params, order=order, loss=head.loss,
+        key, network, train, choices.make_optimizer, scalars, params=params, order=order, loss=head.loss,
         epochs=problem.epochs, batch_size=problem.batch_size, evaluate_every=problem.evaluate_every,
-        validation=rows[:2][-1],
+        validation=validation,
         metric=lambda scores, labels: metric.fn(head.probabilities(scores), labels),
         greater_is_better=metric.greater_is_better, target=problem.target,
     )  # fmt: skip
