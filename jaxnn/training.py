@@ -227,9 +227,8 @@ def _fit(static: _Static, key, params, order, train, validation, scalars, target
         finite = jnp.all(jnp.isfinite(jnp.stack(record[1:])))
         diverged = progress.diverged | (progress.running & ~finite)
         keep = progress.running & finite
-        params, state, record = _where(
-            keep, (params, state, record), (progress.params, progress.state, progress.record)
-        )
+        # A run that has stopped goes on from the same parameters; what becomes of its optimizer does not matter then.
+        params, record = _where(keep, (params, record), (progress.params, progress.record))
         value = sign * record.validation_metric
         better = keep & (value > progress.best)
         stale = jnp.where(better, 0, progress.stale + keep)
