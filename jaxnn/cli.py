@@ -5,6 +5,7 @@ Errors are one line on standard error and a non-zero exit; an interrupted compar
 
 import argparse
 import csv
+import errno
 import json
 import re
 import shlex
@@ -45,7 +46,9 @@ def main(arguments: list[str] | None = None) -> int:
         print("\njaxnn: interrupted; finished blocks are kept, the same command goes on from there", file=sys.stderr)
         return 130
     except (ValueError, TypeError, ImportError, OSError) as error:
-        print(f"jaxnn: {error}", file=sys.stderr)
+        full = getattr(error, "errno", None) == errno.ENOSPC
+        more = "; finished blocks are kept, the same command goes on where there is space" if full else ""
+        print(f"jaxnn: {error}{more}", file=sys.stderr)
         return 1
 
 

@@ -108,6 +108,9 @@ def write_atomically(path: Path, write) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(unfinished, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk does not say what it was to hold
+        raise
     finally:
         unfinished.unlink(missing_ok=True)
 
