@@ -111,7 +111,7 @@ def _compare_parser(commands) -> None:
     add("--init", default="matched", help="default: matched, by each activation's gain; he_normal, ...")
     group = command.add_argument_group("how sure it is")
     add = group.add_argument
-    add("--seeds", type=int, help="of the verdict; default: 20, for truth tables 100")
+    add("--seeds", type=int, help="of the verdict; default: 25, for truth tables 100")
     add("--tuning-seeds", type=int, help="default: 10, for truth tables 20")
     add("--rate", type=float, default=0.05, help="at which equals may be called different; default: 0.05")
     add("--seed", type=int, default=0, help="of everything random; default: 0")

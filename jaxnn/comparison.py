@@ -37,7 +37,7 @@ class Settings(NamedTuple):
     activations: tuple = tuple(ACTIVATIONS)  # as for `mlp`: names, callables, mixtures
     learning_rates: tuple[float, ...] = LEARNING_RATES
     tuning_seeds: int | None = None  # 10 where None, 20 for a truth table
-    seeds: int | None = None  # of the verdict; 20 where None, 100 for a truth table
+    seeds: int | None = None  # of the verdict; 25 where None, 100 for a truth table
     hidden: tuple[int, ...] | None = None  # by the task where None
     init: str = "matched"
     optimizer: Any = "adam"
@@ -92,7 +92,7 @@ def problem(
     batch = changes.get("batch_size", min(64 if rows >= 512 else 32, rows))
     steps = 2000 if dataset.x.shape[1] == 2 else 480
     epochs = int(np.clip(math.ceil(steps / max(rows // (batch or rows), 1)), 30, 300))
-    every = math.ceil(epochs / 60)  # at most 60 points of a curve
+    every = math.ceil(epochs / 20)  # evaluations cost as much as steps: 20 points of a curve
     found = {"epochs": epochs // every * every, "evaluate_every": every, "batch_size": batch, "target": target}
     if "epochs" in changes:
         found["evaluate_every"] = 1
@@ -131,7 +131,8 @@ def measure(
     progress = progress or Progress(0, "networks")
     seeds = {task: trial_seeds(settings, problem) for task, problem in problems.items()}
     # Both phases cut their trials alike, so that one program serves both.
-    block = {task: len(verdict) for task, (_, verdict, _) in seeds.items()}
+    rates = len(settings.learning_rates)
+    block = {task: max(rates * len(tuning), len(verdict)) for task, (tuning, verdict, _) in seeds.items()}
     run = partial(
         sweep, problems=problems, seed=settings.seed, folder=folder, block=block, programs={}, progress=progress
     )
@@ -181,7 +182,7 @@ def trial_seeds(settings: Settings, problem: Problem) -> tuple[range, range, ran
     (range(0, 10), range(10, 15), range(15, 20))
     """
     tuning = settings.tuning_seeds or (20 if problem.exhaustive else 10)
-    seeds = settings.seeds or (100 if problem.exhaustive else 20)
+    seeds = settings.seeds or (100 if problem.exhaustive else 25)
     return range(tuning), range(tuning, tuning + seeds), range(tuning + seeds, tuning + 2 * seeds)
 
 

@@ -98,8 +98,8 @@ def sweep(
       seed: of the root key. It draws the order of the rows, which all trials of a task share; with a trial's own seed
         it draws the weights.
       folder: keeps every finished block, so that the same call after an interruption goes on where it was.
-      block: at most so many networks train together in one program, of all tasks or by task; fewer, where they would
-        not fit the cache.
+      block: so many networks train together in one program, of all tasks or by task; fewer, where they would not fit
+        the cache. Where None, at most as many as the group has.
       curves: keep the learning curves in the result (in the folder they are kept anyway).
       programs: compiled programs by group, to be shared between sweeps; filled here.
       progress: tells how far it is; silent where None.
@@ -384,7 +384,7 @@ def _block_size(group: Group, problem: Problem, requested: int | None) -> int:
     """Networks of a block, the same number on every device."""
     devices = jax.local_device_count()
     most = _networks_per_device(group.choices.build(problem)[0], problem) * devices
-    return -(-min(most, group.size, requested or most) // devices) * devices
+    return -(-min(most, requested or group.size) // devices) * devices
 
 
 def _networks_per_device(network, problem: Problem) -> int:
