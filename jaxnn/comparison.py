@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,15 +20,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnn import data, metrics
+from jaxnn import data, metrics, store
 from jaxnn.data import Dataset, Split
-from jaxnn.devices import compile_ahead
+from jaxnn.devices import compile_ahead, machine, versions
 from jaxnn.plan import Choices, Group, Plan, Problem, activation_label, frozen
 from jaxnn.progress import Progress
 from jaxnn.sweep import SweepResult, run_trial, sweep, trial_arguments
 
 ACTIVATIONS = "relu leaky_relu prelu elu selu gelu silu mish tanh sigmoid soft_sign sin".split()
 LEARNING_RATES = (0.001, 0.003, 0.01, 0.03, 0.1)
+ROUNDS = 7  # of timing
 
 
 class Settings(NamedTuple):
@@ -59,8 +60,14 @@ class Measured(NamedTuple):
     plan: Plan  # of tuning and verdict, in this order; it numbers the trials
     arms: dict[str, dict[str, Choices]]  # task -> arm -> its static choices
     chosen: dict[str, dict[str, float]]  # task -> arm -> learning rate
-    seconds: dict[tuple[str, str], float]  # (task, arm) -> for one step of one network alone, measured here
-    regions: dict[tuple[str, str], np.ndarray]  # (task, arm) -> classes over the `plane`, of tasks in the plane
+    alone: dict[tuple[str, str], "Alone"]  # (task, arm) -> one network trained alone
+
+
+class Alone(NamedTuple):
+    """One network of an arm trained alone, here."""
+
+    seconds: np.ndarray  # (ROUNDS,) for one step, ascending; the arms of a task take turns
+    region: np.ndarray | None  # classes over the `plane`, of tasks in the plane
 
 
 def problem(
@@ -129,50 +136,56 @@ def measure(
     """
     _check(problems, settings)
     progress = progress or Progress(0, "networks")
-    seeds = {task: trial_seeds(settings, problem) for task, problem in problems.items()}
-    # Both phases cut their trials alike, so that one program serves both.
-    rates = len(settings.learning_rates)
-    block = {task: max(rates * len(tuning), len(verdict)) for task, (tuning, verdict, _) in seeds.items()}
-    run = partial(
-        sweep, problems=problems, seed=settings.seed, folder=folder, block=block, programs={}, progress=progress
+    progress.total += sum(_expected(settings, problem) for problem in problems.values())
+    # One task after the other: the programs of all tasks together may be more than the system can hold.
+    found = [_measure(task, problem, settings, folder, progress) for task, problem in problems.items()]
+    tuning, verdict, plans, verdict_plans, arms, chosen, alone = zip(*found, strict=True)
+    return Measured(
+        tuning=reduce(SweepResult.join, tuning),
+        verdict=reduce(SweepResult.join, verdict),
+        plan=sum((*plans, *verdict_plans), start=Plan(())),
+        arms=dict(zip(problems, arms, strict=True)),
+        chosen=dict(zip(problems, chosen, strict=True)),
+        alone={(task, name): one for task, ones in zip(problems, alone, strict=True) for name, one in ones.items()},
     )
 
-    def plan(arms, rates, phase):
-        return Plan(
-            tuple(
-                Group(choices, _columns(rates(task, name), seeds[task][phase]))
-                for task, found in arms.items()
-                for name, choices in found.items()
-            )
-        )
 
-    arms = {task: _arms(settings, task, problem) for task, problem in problems.items()}
-    first = plan(arms, lambda task, name: settings.learning_rates, 0)
-    progress.total += first.size * (1 + settings.mixtures)
-    progress.total += sum(len(found) * len(seeds[task][1]) for task, found in arms.items())
+def _measure(task, problem, settings, folder, progress):
+    """The three phases on one task."""
+    tuning_seeds, verdict_seeds, other_seeds = trial_seeds(settings, problem)
+    rates = settings.learning_rates
+    # Both phases cut their trials alike, so that one program serves both.
+    block = max(len(rates) * len(tuning_seeds), len(verdict_seeds))
+    run = partial(
+        sweep, problems={task: problem}, seed=settings.seed, folder=folder, block=block, programs={}, progress=progress
+    )
+
+    def tune(arms):
+        return Plan(tuple(Group(choices, _columns(rates, tuning_seeds)) for choices in arms.values()))
+
+    arms = _arms(settings, task, problem)
+    first = tune(arms)
     tuning = run(first)
     if settings.mixtures:
-        mixed = {task: _mixtures(tuning, problems[task], arms[task], settings) for task in problems}
-        more = plan(mixed, lambda task, name: settings.learning_rates, 0)
-        if more.size:
-            first, tuning = first + more, tuning.join(run(more))
-        for task, found in mixed.items():
-            ranked = _ranked(tuning, problems[task], found, settings)
-            arms[task] |= {name: found[name] for name in ranked[:1]}
-    chosen = {
-        task: {
-            name: choose(tuning, problems[task], choices, settings.learning_rates) for name, choices in found.items()
-        }
-        for task, found in arms.items()
-    }
-    second = plan(arms, lambda task, name: [chosen[task][name]], 1)
+        mixed = _mixtures(tuning, problem, arms, settings)
+        if mixed:
+            first, tuning = first + tune(mixed), tuning.join(run(tune(mixed)))
+        arms |= {name: mixed[name] for name in _ranked(tuning, problem, mixed, settings)[:1]}
+    chosen = {name: choose(tuning, problem, choices, rates) for name, choices in arms.items()}
+    groups = [Group(choices, _columns([chosen[name]], verdict_seeds)) for name, choices in arms.items()]
     if settings.null_pair:
-        base = {task: {settings.baseline: found[settings.baseline]} for task, found in arms.items()}
-        second += plan(base, lambda task, name: [chosen[task][name]], 2)
-    progress.total = first.size + second.size
+        groups.append(Group(arms[settings.baseline], _columns([chosen[settings.baseline]], other_seeds)))
+    second = Plan(tuple(groups))
+    progress.total += first.size + second.size - _expected(settings, problem)
     verdict = run(second)
-    seconds, regions = _alone(problems, arms, chosen, settings, progress)
-    return Measured(tuning, verdict, first + second, arms, chosen, seconds, regions)
+    alone = _alone(task, problem, arms, chosen, settings, folder, progress)
+    return tuning, verdict, first, second, arms, chosen, alone
+
+
+def _expected(settings, problem) -> int:
+    """The trials of a task, before it is known how many mixtures there are."""
+    tuning, verdict, _ = map(len, trial_seeds(settings, problem))
+    return len(settings.activations) * (len(settings.learning_rates) * tuning * (1 + settings.mixtures) + verdict)
 
 
 def trial_seeds(settings: Settings, problem: Problem) -> tuple[range, range, range]:
@@ -260,34 +273,40 @@ def _fits(choices, problem) -> bool:
     return True
 
 
-def _alone(problems, arms, chosen, settings, progress):
-    """One network of every arm trained alone: seconds per step, and what it makes of the plane."""
-    root = jax.random.key(settings.seed)
+def _alone(task, problem, arms, chosen, settings, folder, progress) -> dict[str, Alone]:
+    """One network of every arm trained alone, in turns; found again in the folder if it was timed on this machine."""
+    root, seed = jax.random.key(settings.seed), trial_seeds(settings, problem)[1][0]
 
-    def arguments(task, name):
-        numbers = {"learning_rate": chosen[task][name], "seed": trial_seeds(settings, problems[task])[1][0]}
-        return trial_arguments(arms[task][name], problems[task], numbers, root)
+    def arguments(name):
+        return trial_arguments(arms[name], problem, {"learning_rate": chosen[name], "seed": seed}, root)
 
-    def program(job):
-        task, name = job
-        return jax.jit(partial(run_trial, arms[task][name], problems[task])).lower(*arguments(task, name)).compile()
+    def path(name):
+        rows = [(part.x, part.y) for part in problem.data]
+        place = (arms[name], chosen[name], seed, settings.seed, rows, problem[1:], tuple(arms), versions(), machine())
+        return Path(folder) / "alone" / f"{store.digest(*place)}.npz"
 
-    seconds, regions = {}, {}
-    progress.say("compiling what is timed alone")
-    with closing(compile_ahead([(task, name) for task in arms for name in arms[task]], program)) as ahead:
-        programs = dict(ahead)  # all of them first: a compilation beside it slows what is timed
-    for (task, name), alone in programs.items():
-        progress.say(f"timing one {name} network on {task}")
-        found = arguments(task, name)
-        seconds[task, name] = min(_timed(alone, found) for _ in range(3)) / problems[task].steps
-        if problems[task].data.train.x.shape[1] == 2:
-            regions[task, name] = _region(arms[task][name], problems[task], alone(*found).best_params)
-    return seconds, regions
+    found = {name: None if folder is None else store.load(path(name), versions()) for name in arms}
+    if None in found.values():  # all take turns, or none does
+        progress.say(f"compiling what is timed alone on {task}")
+        compiled = compile_ahead(
+            arms, lambda name: jax.jit(partial(run_trial, arms[name], problem)).lower(*arguments(name)).compile()
+        )
+        with closing(compiled):
+            programs = {name: partial(program, *arguments(name)) for name, program in compiled}
+        rounds = [[_timed(program) for program in programs.values()] for _ in range(ROUNDS + 1)]
+        seconds = np.sort(np.array(rounds[1:]), axis=0) / problem.steps  # the first is for warming up
+        for name, times in zip(programs, seconds.T, strict=True):
+            found[name] = {"seconds": times}
+            if problem.data.train.x.shape[1] == 2:
+                found[name]["region"] = _region(arms[name], problem, programs[name]().best_params)
+            if folder is not None:
+                store.save(path(name), found[name], versions())
+    return {name: Alone(arrays["seconds"], arrays.get("region")) for name, arrays in found.items()}
 
 
-def _timed(program, arguments) -> float:
+def _timed(program) -> float:
     begin = time.perf_counter()
-    jax.block_until_ready(program(*arguments))
+    jax.block_until_ready(program())
     return time.perf_counter() - begin
 
 

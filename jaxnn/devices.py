@@ -1,5 +1,6 @@
 """Devices, for commands and scripts: the library itself uses what it finds and sets nothing."""
 
+import itertools
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -29,19 +30,25 @@ def use_all_cores() -> None:
 
 
 def compile_ahead(jobs: Iterable, compile: Callable) -> Iterator[tuple[Any, Any]]:
-    """Every job with `compile(job)`, in order; the next ones are compiled in other threads meanwhile.
+    """Every job with `compile(job)`, in order; the next few are compiled in other threads meanwhile.
 
     Args: jobs; compile, a function of a job, such as `lambda job: jax.jit(...).lower(...).compile()`.
 
     >>> [program for _, program in compile_ahead([1, 2, 3], lambda job: job**2)]
     [1, 4, 9]
     """
-    jobs = list(jobs)
+    jobs, programs = iter(jobs), deque()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        programs = deque(pool.submit(compile, job) for job in jobs)
+
+        def submit(count):
+            programs.extend((job, pool.submit(compile, job)) for job in itertools.islice(jobs, count))
+
         try:
-            for job in jobs:
-                yield job, programs.popleft().result()  # dropped as soon as it was used
+            submit(4 * os.cpu_count())  # no more: each program takes memory maps, of which a process has 65,530
+            while programs:
+                job, program = programs.popleft()
+                yield job, program.result()
+                submit(1)
         finally:
             pool.shutdown(cancel_futures=True)
 

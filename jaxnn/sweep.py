@@ -64,10 +64,14 @@ class SweepResult(NamedTuple):
         return self.take(np.flatnonzero(np.broadcast_to(rows, len(next(iter(self.table.values()))))))
 
     def join(self, other: "SweepResult") -> "SweepResult":
-        """The trials of both, of sweeps with the same columns and evaluations."""
+        """The trials of both, of sweeps with the same columns."""
         table = {name: np.concatenate([column, other.table[name]]) for name, column in self.table.items()}
         table["trial"] = np.arange(len(table["trial"]))
-        curves = {name: np.concatenate([curve, other.curves[name]]) for name, curve in self.curves.items()}
+        length = max(curve.shape[1] for result in (self, other) for curve in result.curves.values())
+        curves = {
+            name: np.concatenate([_padded(curve, length), _padded(other.curves[name], length)])
+            for name, curve in self.curves.items()
+        }
         return SweepResult(table, curves, self.steps | other.steps)
 
     def take(self, rows) -> "SweepResult":
@@ -123,7 +127,7 @@ def sweep(
     for most in block.values() if isinstance(block, Mapping) else (block,):
         if most is not None and most < 1:
             raise ValueError(f"block={most}; expected at least 1 network, or None for what fits the cache")
-    programs, progress = {} if programs is None else programs, progress or Progress(trials.size, "networks")
+    progress = progress or Progress(trials.size, "networks")
     run = partial(
         _run, trials, problems, jax.random.key(seed), block=block, curves=curves, programs=programs, progress=progress
     )
@@ -245,19 +249,25 @@ def _run(trials, problems, root, folder, block, curves, programs, progress) -> S
     blocks = [[job.load(start, curves) for start in job.starts] for job in jobs]
     # A program is compiled only for a group with a block that is not there yet.
     missing = {
-        job.key: job for job, found in zip(jobs, blocks, strict=True) if None in found and job.key not in programs
+        job.key: job
+        for job, found in zip(jobs, blocks, strict=True)
+        if None in found and job.key not in (programs or {})
     }
+    kept = {} if programs is None else programs
+    last = {job.key: i for i, job in enumerate(jobs)}
     with closing(compile_ahead(missing.values(), _Job.compile)) as ahead:
-        for job, found in zip(jobs, blocks, strict=True):
+        for number, (job, found) in enumerate(zip(jobs, blocks, strict=True)):
             for i, start in enumerate(job.starts):
                 if found[i] is not None:
                     progress.advance(job.count(start), note="found in the folder", found=True)
                     continue
-                if job.key not in programs:
+                if job.key not in kept:
                     progress.say(f"compiling {job.label}")
-                    programs[job.key] = next(ahead)[1]
-                found[i] = job.run(start, programs[job.key], curves)
+                    kept[job.key] = next(ahead)[1]
+                found[i] = job.run(start, kept[job.key], curves)
                 progress.advance(job.count(start), job.count(start) * job.problem.steps, f"running {job.label}")
+            if programs is None and last[job.key] == number:
+                kept.pop(job.key, None)  # thousands of programs are more than the system can hold
     return _result(jobs, blocks, curves)
 
 

@@ -3,6 +3,8 @@
 The answer is plain data, ready for JSON: null where a number is not known or infinite.
 """
 
+import itertools
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -93,7 +95,7 @@ def _task(measured, name, problem, settings) -> dict:
     )
     differences = stats.compare(real, settings.baseline) if len(real) > 1 else {}
     rows = [_arm(measured, name, arm, runs[arm], values, problem, settings, best, differences) for arm in real]
-    rows.sort(key=lambda row: (-row["test"]["value"], _seconds(row)))
+    rows.sort(key=lambda row: (-row["test"]["value"], row["loss"]["value"]))
     _mark_front(rows)
     train, choices = problem.data.train, measured.arms[name][arms[0]]
     task = {
@@ -113,6 +115,7 @@ def _task(measured, name, problem, settings) -> dict:
         "evaluate_every_steps": problem.steps // problem.epochs * problem.evaluate_every,
         "target": problem.target,
         "budget_seconds": settings.budget,
+        "rate": settings.rate,
         "best": list(best.names),
         "baseline": settings.baseline,
         "arms": rows,
@@ -125,7 +128,7 @@ def _task(measured, name, problem, settings) -> dict:
 
 def _arm(measured, name, arm, runs, values, problem, settings, best, differences) -> dict:
     choices, table = measured.arms[name][arm], runs.table
-    seconds = measured.seconds[name, arm]
+    seconds = measured.alone[name, arm].seconds
     record = get_activation(choices.activation) if not isinstance(choices.activation, tuple) else None
     loss = np.where(table["diverged"] | ~np.isfinite(table["test_loss"]), np.nan, -table["test_loss"].astype(float))
     loss = stats.iqm(loss, worst=np.nanmin(loss, initial=0.0))
@@ -142,14 +145,16 @@ def _arm(measured, name, arm, runs, values, problem, settings, best, differences
         "in_best": arm in best.names,
         "difference": differences[arm]._asdict() if arm in differences else None,
         "improvement": None,
-        "seconds_per_step_alone": seconds,
+        "seconds_per_step_alone": float(np.median(seconds)),
+        "seconds_per_step_alone_low": seconds[0],
+        "seconds_per_step_alone_high": seconds[-1],
         "seconds_per_step_block": float(np.median(table["seconds"])) / problem.steps,
-        "seconds_to_end": seconds * problem.steps,
+        "seconds_to_end": float(np.median(seconds)) * problem.steps,
         "trials": table["trial"] + measured.tuning.table["trial"].size,
     }
     if arm != settings.baseline:
         row["improvement"] = stats.probability_of_improvement(values[arm], values[settings.baseline])._asdict()
-    return row | _time_to_target(table, problem, settings, seconds)
+    return row | _time_to_target(table, problem, settings, float(np.median(seconds)))
 
 
 def _time_to_target(table, problem, settings, seconds) -> dict:
@@ -215,7 +220,7 @@ def _regions(measured, name, problem, rows):
         return None
     x, y = plane(problem)
     points = np.concatenate([np.c_[part.x, part.y] for part in problem.data[: 1 if problem.exhaustive else 3]])
-    arms = {row["name"]: measured.regions[name, row["name"]] for row in rows[:12]}
+    arms = {row["name"]: measured.alone[name, row["name"]].region for row in rows[:12]}
     return {"x": x, "y": y, "arms": arms, "points": points[:400]}
 
 
@@ -267,7 +272,8 @@ def table(task: Mapping) -> str:
         [
             f"{task['title']}: {rows['train']} rows to train{held_out}; hidden units {hidden}; {task['steps']:,} steps",
             *(line.rstrip() for line in text),
-            "* the best set: what the data cannot tell from the best",
+            "* the best set: what the data cannot tell from the best. Intervals are over seeds, on these test rows.",
+            *(f"null pair {pair['a']}, {pair['b']}: p = {pair['p_value']:.3f}" for pair in task["null_pairs"]),
         ]
     )
 
@@ -290,7 +296,7 @@ def sentence(task: Mapping) -> str:
     """
     arms = {row["name"]: row for row in task["arms"]}
     best = [row for row in task["arms"] if row["in_best"]]
-    leader, fast = best[0], min(best, key=_seconds)
+    leader = best[0]
     runs, what = leader["test"]["runs"], "solved by" if task["exhaustive"] else f"highest test {task['metric']} with"
     words = [f"{task['title']}: {what} {_name_and_interval(leader, task)}"]
     others = [row["name"] for row in best[1:]]
@@ -304,9 +310,13 @@ def sentence(task: Mapping) -> str:
     else:
         rest = [row["name"] for row in task["arms"] if not row["in_best"]]
         words.append(f", better than {rest[0] if len(rest) == 1 else f'each of the {len(rest)} others'} ({runs} seeds)")
-    words.append(f". Fastest of these is {fast['name']}: " if others else ". It takes ")
-    words.append(f"{_duration(task, fast)}.")
-    if task["target"] is not None and not task["exhaustive"]:
+    if len(arms) > 1 and 2.0 ** (1 - runs) > task["rate"]:
+        least = 1 + math.ceil(-math.log2(task["rate"]))
+        words.append(
+            f", which are too few to tell any apart at an error rate of {task['rate']:g}: take {least} or more"
+        )
+    words.append(f". {_fastest(best, task)}")
+    if task["target"] is not None and (task["budget_seconds"] is not None or not task["exhaustive"]):
         words.append(" " + _target(task, arms.values()))
     last = task["arms"][-1]
     if last["name"] not in task["best"]:
@@ -314,20 +324,36 @@ def sentence(task: Mapping) -> str:
     return "".join(words)
 
 
+def _fastest(best, task) -> str:
+    """Which of the best set takes the least time, with ties: their ranges over the rounds of timing overlap."""
+    fast = min(best, key=_seconds)
+    if len(best) == 1:
+        return f"It takes {_duration(task, fast)}."
+    if np.isfinite(_seconds(fast)) and task["target"] is not None:
+        return f"Fastest of these to the target is {fast['name']}: {_duration(task, fast)}."
+    fast = min(best, key=lambda row: row["seconds_per_step_alone"])
+    tied = [row for row in best if row["seconds_per_step_alone_low"] <= fast["seconds_per_step_alone_high"]]
+    if len(tied) == 1:
+        return f"Fastest of these is {fast['name']}: {_duration(task, fast)}."
+    names = "all of them" if len(tied) == len(best) else _list([row["name"] for row in tied])
+    return f"Fastest of these, without a difference that could be measured, are {names}: {_duration(task, fast)}."
+
+
 def _target(task, arms) -> str:
-    reaching = sorted(
-        (row for row in arms if row["reached"]["value"] > 0), key=lambda row: (-row["reached"]["value"], _seconds(row))
-    )
+    """How surely each arm reaches the target, in the time there is."""
+    key = "reached" if task["budget_seconds"] is None else "within_budget"
+    limit = "" if task["budget_seconds"] is None else f" within {_time(task['budget_seconds'])}"
+    what = "solved" if task["exhaustive"] else f"{task['target']:g} on the validation rows"
+    reaching = sorted((row for row in arms if row[key]["value"] > 0), key=lambda row: -row[key]["value"])
     if not reaching:
-        return f"No run of any activation reached {task['target']:g} on the validation rows in {task['steps']} steps."
-    key = "within_budget" if task["budget_seconds"] is not None else "reached"
-    limit = f" within {task['budget_seconds']:g} s" if key == "within_budget" else ""
-    reaching.sort(key=lambda row: (-row[key]["value"], _seconds(row)))
-    told = [
-        f"{row['name']} in {row[key]['value']:.0%} of the runs [{row[key]['low']:.0%}, {row[key]['high']:.0%}]"
-        for row in reaching[:3]
-    ]
-    return f"The target {task['target']:g} on the validation rows is reached{limit} by {_list(told)}."
+        return f"The target, {what}, is reached{limit} by no run."
+    shares = itertools.groupby(reaching, key=lambda row: row[key]["value"])
+    told = [f"{_list([row['name'] for row in rows])} in {share:.0%} of the runs" for share, rows in shares]
+    first = reaching[0][key]
+    return (
+        f"The target, {what}, is reached{limit} by {'; '.join(told)} "
+        f"(the first: 95 % interval {first['low']:.0%} to {first['high']:.0%})."
+    )
 
 
 def _seconds(row) -> float:
@@ -347,7 +373,8 @@ def _duration(task, row) -> str:
 def _time(seconds) -> str:
     """A short time with its unit."""
     unit, factor = next(((u, f) for u, f in (("µs", 1e6), ("ms", 1e3)) if seconds * f < 1000), ("s", 1))
-    return f"{seconds * factor:.2g} {unit}" if seconds * factor < 100 else f"{seconds * factor:.0f} {unit}"
+    number = seconds * factor
+    return f"{number:.0f} {unit}" if number >= 9.95 else f"{number:.2g} {unit}"
 
 
 def _name_and_interval(row, task) -> str:

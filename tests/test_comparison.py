@@ -251,7 +251,7 @@ class TestTrained:
 
     def test_time_and_regions_are_measured(self, trained):
         measured, found, _, _ = trained
-        assert all(0 < seconds < 1e-2 for seconds in measured.seconds.values())
+        assert all(0 < low <= high < 1e-2 for low, *_, high in (one.seconds for one in measured.alone.values()))
         regions = found["tasks"][0]["regions"]
         assert np.shape(regions["arms"]["relu"]) == (60, 60)
         assert set(np.ravel(regions["arms"]["relu"])) <= {0, 1}

@@ -72,7 +72,7 @@ class TestArms:
     def test_a_target_that_nothing_reaches_has_no_time(self, monkeypatch):
         (task,) = ask(monkeypatch, problems={"toy": toy(target=0.99)})
         assert all(arm["seconds_to_target"] is None for arm in task["arms"])
-        assert "No run of any activation reached 0.99 on the validation rows" in task["sentence"]
+        assert "The target, 0.99 on the validation rows, is reached by no run." in task["sentence"]
         assert "never" in verdict.table(task)
 
 
@@ -177,6 +177,8 @@ class TestWords:
         assert "Last is elu, 0.300" in task["sentence"]
         (task,) = ask(monkeypatch, lambda arm, n: {})
         assert "; none of the 4 others can be told from it (10 seeds). Fastest of these is relu" in task["sentence"]
+        (task,) = ask(monkeypatch, lambda arm, n: {}, FIVE._replace(seeds=5))
+        assert "too few to tell any apart at an error rate of 0.05: take 6 or more" in task["sentence"]
         assert "Last is" not in task["sentence"]
 
     def test_one_arm_alone(self, monkeypatch):
@@ -201,8 +203,8 @@ class TestWords:
 
         (task,) = ask(monkeypatch, draw, FIVE._replace(budget=15e-6))
         assert (
-            "target 0.8 on the validation rows is reached within 1.5e-05 s by relu in 100% of the runs [72%, 100%]"
-            in (task["sentence"])
+            "The target, 0.8 on the validation rows, is reached within 15 µs by relu in 100% of the runs (the first: "
+            "95 % interval 72% to 100%)" in task["sentence"]
         )
 
     def test_the_table_has_a_line_for_each_arm_with_the_best_marked(self, monkeypatch):
