@@ -351,9 +351,10 @@ def parse(arguments):
     parser.add_argument("--systems", nargs="+", metavar="NAME", choices=SYSTEMS, help=f"of {' '.join(SYSTEMS)}")
     parser.add_argument("--rounds", type=int, help="default: 7, quick 1")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    parser.add_argument("--out", type=Path, help="default: results/ beside this script, quick: results/quick/")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     args = parser.parse_args(arguments)
+    args.out = args.out or Path(__file__).parent / "results" / ("quick" if args.quick else "")
     for name, value in (QUICK if args.quick else FULL).items():
         if getattr(args, name, None) is None:
             setattr(args, name, value)

@@ -109,8 +109,9 @@ def parse(arguments):
     parser.add_argument("--activations", nargs="+", metavar="NAME", help="default: a dozen")
     parser.add_argument("--target", type=float, help="for the metric on the validation rows, from 0 to 1")
     parser.add_argument("--seed", type=int, default=0, help="of everything random")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    parser.add_argument("--out", type=Path, help="default: results/ beside this script, quick: results/quick/")
     args = parser.parse_args(arguments)
+    args.out = args.out or Path(__file__).parent / "results" / ("quick" if args.quick else "")
     for name, value in (QUICK if args.quick else FULL).items():
         if getattr(args, name, None) is None:
             setattr(args, name, value)

@@ -141,8 +141,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0, help="draws the order in which the rows are shown")
     parser.add_argument("--quick", action="store_true", help="stop at three inputs")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder for gates.png")
+    parser.add_argument("--out", type=Path, help="default: results/ beside this script, quick: results/quick/")
     options = parser.parse_args()
+    options.out = options.out or Path(__file__).parent / "results" / ("quick" if options.quick else "")
     key = jax.random.key(options.seed)
     results = {n: census(jax.random.fold_in(key, n), n) for n in ((2, 3) if options.quick else (2, 3, 4))}
     print_two_inputs(results[2])

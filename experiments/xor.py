@@ -256,8 +256,9 @@ def parse(arguments):
     parser.add_argument("--steps", type=int)
     parser.add_argument("--learning-rate", type=float, default=0.03)
     parser.add_argument("--seed", type=int, default=0, help="of the root key")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    parser.add_argument("--out", type=Path, help="default: results/ beside this script, quick: results/quick/")
     args = parser.parse_args(arguments)
+    args.out = args.out or Path(__file__).parent / "results" / ("quick" if args.quick else "")
     for name, value in (QUICK if args.quick else FULL).items():
         if getattr(args, name) is None:
             setattr(args, name, value)

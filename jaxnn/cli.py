@@ -97,7 +97,7 @@ def _compare_parser(commands) -> None:
     add("--baseline", metavar="NAME", help="that differences are from; default: relu, else the first")
     group = command.add_argument_group("what is wanted")
     add = group.add_argument
-    add("--target", type=float, help="the metric to reach on the validation rows, from 0 to 1")
+    add("--target", type=float, help="the metric to reach on the validation rows, from 0 to 1 (truth tables: solved)")
     add("--budget", type=_seconds, metavar="TIME", help="for one network alone: 5s, 200ms")
     add("--metric", default="accuracy", help="default: accuracy; of truth tables always whether they are solved")
     group = command.add_argument_group("how it is trained")
@@ -138,13 +138,14 @@ def _compare(args) -> int:
     settings = _settings(args)
     problems = _problems(args)
     out = args.out or Path("runs", "-".join(Path(task).stem for task in args.tasks))
+    _say_what_is_replaced(out, args)
     progress = Progress(0, "networks", sys.stderr)
     try:
         measured = comparison.measure(problems, settings, folder=out, progress=progress)
     finally:
         progress.close()
     found = verdict.answer(measured, problems, settings)
-    about = _about(args, out, settings, time.perf_counter() - start)
+    about = _about(args, out, settings, problems, time.perf_counter() - start)
     _write(out, about | found, verdict.curves(measured, found, problems, settings), measured)
     page = report.write(out)
     if args.json:
@@ -154,6 +155,15 @@ def _compare(args) -> int:
         print(f"\n{verdict.table(task)}")
     print(f"\n{found['answer']}\n\nreport: {page}   ({time.perf_counter() - start:.0f} s)")
     return 0
+
+
+def _say_what_is_replaced(out: Path, args) -> None:
+    """The answer of another command makes room for the new one; its blocks stay."""
+    path = out / "answer.json"
+    if path.exists():
+        before = json.loads(path.read_text()).get("command")
+        if before != args.command_line:
+            print(f"jaxnn: {out} holds the answer to {before!r}, which is replaced (--out keeps it)", file=sys.stderr)
 
 
 def _settings(args):
@@ -210,7 +220,7 @@ def _problems(args) -> dict:
     return problems
 
 
-def _about(args, out, settings, seconds) -> dict:
+def _about(args, out, settings, problems, seconds) -> dict:
     """What was run, where and with what."""
     from jaxnn import devices
 
@@ -221,10 +231,19 @@ def _about(args, out, settings, seconds) -> dict:
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(seconds, 1),
         "folder": str(out),
+        "directory": str(Path.cwd()),
+        "rows": {name: _digest(problem) for name, problem in problems.items()},
         "versions": devices.versions() | {"python": sys.version.split()[0]},
         "machine": devices.machine(),
         "settings": told,
     }
+
+
+def _digest(problem) -> str:
+    """A short name for the rows of a task."""
+    from jaxnn import store
+
+    return store.digest([(part.x, part.y) for part in problem.data])
 
 
 def _write(out: Path, found: dict, curves: dict, measured) -> None:
@@ -268,6 +287,8 @@ def _activations(args) -> int:
     from jaxnn.activations import ACTIVATIONS, get
     from jaxnn.propagation import activation_facts
 
+    if args.name is None and args.plot:
+        raise ValueError("--plot draws one activation; name it, as in: jaxnn activations gelu --plot gelu.png")
     if args.name is None:
         width = max(map(len, ACTIVATIONS))
         for record in ACTIVATIONS.values():
@@ -340,7 +361,11 @@ def _replay(args) -> int:
         raise ValueError(f"trial {args.trial}; {args.result} has 0 to {len(rows) - 1}")
     row = rows[args.trial]
     told = _parser().parse_args(shlex.split(found["command"])[1:])
+    files = [Path(found["directory"], task) for task in told.tasks]
+    told.tasks = [str(file) if file.is_file() else task for file, task in zip(files, told.tasks, strict=True)]
     problem = _problems(told)[row["task"]]
+    if _digest(problem) != found["rows"][row["task"]]:
+        raise ValueError(f"the rows of {row['task']} are not those that were compared; the trial cannot be repeated")
     choices = Choices(
         row["task"], parse_activation(row["activation"]), tuple(map(int, row["hidden"].split("x"))), told.head,
         row["init"], row["optimizer"],
@@ -360,7 +385,7 @@ def _replay(args) -> int:
     for name, value in again.items():
         print(f"  {name:<20} {float(row[name]):>14.6g} {value:>14.6g}")
     apart = max(abs(float(row[name]) - value) for name, value in again.items() if name in CURVES)
-    print(f"largest difference of loss and metric: {np.float32(apart):.2g}")
+    print(f"largest difference of loss and metric (training amplifies rounding, step by step): {np.float32(apart):.2g}")
     return 0
 
 

@@ -19,7 +19,7 @@ import numpy as np
 class Dataset(NamedTuple):
     """Rows with their labels."""
 
-    x: np.ndarray  # (rows, features) float32
+    x: np.ndarray  # (rows, features) float32; of a CSV file float64, which `standardize` brings to float32
     y: np.ndarray  # (rows,) int32, in 0 … classes − 1
     classes: int
     name: str
@@ -246,9 +246,12 @@ def load_csv(path: str | Path, label: str) -> Dataset:
     >>> pets.x.tolist(), pets.y.tolist(), pets.class_names
     ([[1.0, 2.0], [3.0, 4.0]], [0, 1], ('cat', 'dog'))
     """
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file, skipinitialspace=True)
-        table = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if row]
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file, skipinitialspace=True)
+            table = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if row]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8, comma-separated") from None
     if len(table) < 2:
         raise ValueError(f"{path}: the file is empty or a header alone; expected a header and rows")
     (_, header), *lines = table
@@ -261,15 +264,24 @@ def load_csv(path: str | Path, label: str) -> Dataset:
     class_names = _sorted_names(set(labels))
     if len(class_names) == 1:
         raise ValueError(f"{path}: every row has the label {label} = {labels[0]!r}; expected two classes or more")
+    if len(class_names) > max(20, len(labels) / 2):
+        raise ValueError(
+            f"{path}: the label {label!r} has {len(class_names)} values in {len(labels)} rows; expected classes with "
+            "several rows each: is it a number to predict, or an identifier?"
+        )
     number = {name: i for i, name in enumerate(class_names)}
     y = np.array([number[name] for name in labels])
-    return _dataset(Path(path).stem, np.array(x), y, header[:target] + header[target + 1 :], class_names)
+    x, names = np.array(x, np.float64), header[:target] + header[target + 1 :]
+    # Not in float32 yet: a large offset, as that of a time stamp, would swallow the differences between the rows.
+    return _dataset(Path(path).stem, x, y, names, class_names)._replace(x=x)
 
 
 def _label_column(path, header, label) -> int:
     repeated = {name for name in header if header.count(name) > 1}
     if repeated:
         raise ValueError(f"{path}: the header repeats {sorted(repeated)}; every column needs its own name")
+    if len(header) == 1 and any(mark in header[0] for mark in ";\t"):
+        raise ValueError(f"{path}: one column, {header[0]!r}; the separator must be a comma")
     if label not in header:
         raise ValueError(f"{path}: no column {label!r} to take the labels from; {_nearest(label, header)}")
     if len(header) == 1:

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -138,6 +139,22 @@ class TestCompare:
         told = {line[0]: (float(line[1]), float(line[2])) for line in lines[2:-1]}
         assert told["last_step"] == (100, 100)
         assert told["reached"][0] == told["reached"][1]
+
+    def test_replay_refuses_rows_that_have_changed(self, compared):
+        path = compared[0] / "answer.json"
+        before = path.read_text()
+        path.write_text(before.replace(answer(compared[0])["rows"]["xor"], "0" * 24))
+        status, _, err = call("replay", compared[0], 17)
+        path.write_text(before)
+        assert status == 1
+        assert "the rows of xor are not those that were compared" in err
+
+    def test_another_command_says_what_it_replaces(self, compared, drawn):
+        folder = compared[0].parent / "copy"
+        shutil.copytree(compared[0], folder)
+        status, _, err = call("compare", "xor", "--activations", "relu", "tanh", "--out", folder)
+        assert status == 0
+        assert "which is replaced" in err
 
     def test_the_report_is_written_again(self, compared):
         page = compared[0] / "report.html"

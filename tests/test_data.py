@@ -189,7 +189,7 @@ def test_csv_keeps_names_and_order(csv):
     np.testing.assert_array_equal(pets.x, np.float32([[1, 2.5, 3], [-40, 5, 6], [7, 8, 9]]))
     assert pets.y.tolist() == [1, 0, 1]
     assert pets[2:] == (2, "table", ("height", "width, cm", "age"), ("cat", "dog"))
-    assert (pets.x.dtype, pets.y.dtype) == (np.float32, np.int32)
+    assert (pets.x.dtype, pets.y.dtype) == (np.float64, np.int32)
 
 
 def test_csv_sorts_numeric_labels_as_numbers(csv):
@@ -203,7 +203,8 @@ def test_csv_sorts_numeric_labels_as_numbers(csv):
         ("", "the file is empty"),
         ("a,kind\n", "a header alone"),
         ("a,kinds\n1,2\n", "no column 'kind'.*did you mean 'kinds'"),
-        ("a;b\n1;2\n", "no column 'kind'.*known: 'a;b'"),
+        ("a;b\n1;2\n", "one column, 'a;b'; the separator must be a comma"),
+        ("a,kind\n" + "".join(f"1,{i}.5\n" for i in range(60)), "60 values in 60 rows"),
         ("a,a,kind\n1,2,3\n", r"the header repeats \['a'\]"),
         ("kind\n1\n", "'kind' is the only column"),
         ("a,kind\n1,x\n2\n", "line 3: 1 cells; the header has 2 columns"),
@@ -220,6 +221,20 @@ def test_csv_complaints_name_the_place(csv, text, message):
     path = csv(text)
     with pytest.raises(ValueError, match=f"table.csv.*{message}"):
         data.load_csv(path, "kind")
+
+
+def test_a_large_offset_does_not_swallow_the_differences(csv):
+    """As that of a time stamp: float32 near 1e9 has a spacing of 64."""
+    rows = "".join(f"{1_000_000_000 + i % 2},{'ab'[i % 2]}\n" for i in range(20))
+    parts = data.standardize(data.split(jax.random.key(0), data.load_csv(csv(f"time,kind\n{rows}"), "kind")))
+    assert all(np.array_equal(part.x[:, 0] > 0, part.y == 1) for part in parts)
+    assert {part.x.dtype for part in parts} == {np.dtype(np.float32)}
+
+
+def test_csv_in_another_encoding(tmp_path):
+    (tmp_path / "table.csv").write_bytes("höhe,kind\n1,a\n2,b\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"table\.csv: not UTF-8 at byte 1"):
+        data.load_csv(tmp_path / "table.csv", "kind")
 
 
 def test_csv_that_is_not_there(tmp_path):
