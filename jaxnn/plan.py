@@ -54,6 +54,7 @@ class Choices(NamedTuple):
     head: str | Head | None = None  # softmax where None, sigmoid where there are two classes
     init: str = "matched"
     optimizer: str | Callable = "adam"  # of optax, or a factory like those
+    batch_size: int | None = None  # the task's own where None
     network: tuple[str, Network] | None = None  # anybody's, with its name, in place of activation, hidden and init
 
     def label(self, field: str) -> str:
@@ -65,8 +66,15 @@ class Choices(NamedTuple):
             return self.network[0] if self.network else activation_label(value)
         if field == "init" and self.network:
             return "its own"
+        if field == "batch_size":
+            return "" if value is None else str(value)
         value = getattr(value, "func", value)  # a partial is called as its function
         return value if isinstance(value, str) else getattr(value, "name", getattr(value, "__name__", str(value)))
+
+    def problem(self, problems: Mapping[str, Problem]) -> Problem:
+        """The task, with the group's own batch size where it has one."""
+        problem = problems[self.task]
+        return problem if self.batch_size is None else problem._replace(batch_size=self.batch_size)
 
     def build(self, problem: Problem) -> tuple[Any, Head]:
         """The network and its head."""
@@ -313,7 +321,7 @@ def check(plan: Plan, problems: Mapping[str, Problem]) -> None:
         for name, needed in _arguments(choices.make_optimizer).items():
             if needed and name not in columns:
                 raise ValueError(f"{choices.label('optimizer')} needs {name}; give it, as in grid({name}=0.01)")
-        problem = problems[choices.task]
+        problem = choices.problem(problems)
         check_run(
             choices.build(problem)[0], problem.data.train, problem.data.validation, {}, problem.epochs,
             problem.batch_size, problem.evaluate_every,

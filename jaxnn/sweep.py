@@ -9,7 +9,7 @@ other threads while the present one runs.
 import time
 from collections.abc import Mapping
 from contextlib import closing
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,7 +51,7 @@ class SweepResult(NamedTuple):
 
     table: dict[str, np.ndarray]  # (trials,) each: trial, problem, the static choices, the numbers, `Outcome`, seconds
     curves: dict[str, np.ndarray]  # of CURVES, (trials, evaluations), NaN where the task has fewer evaluations
-    steps: dict[str, np.ndarray]  # task -> (evaluations,), the steps of its evaluations
+    steps: dict[str, np.ndarray]  # task -> (evaluations,), the steps of its evaluations (of its last group)
 
     def where(self, **choices) -> "SweepResult":
         """The trials that have the given values.
@@ -155,7 +155,7 @@ def replay(trials: Plan, problems: Mapping[str, Problem], trial: int, *, seed: i
     [0, 100, 200]
     """
     choices, numbers = trials.trial(trial)
-    problem = problems[choices.task]
+    problem = choices.problem(problems)
     arguments = trial_arguments(choices, problem, numbers, jax.random.key(seed))
     return jax.jit(partial(run_trial, choices, problem))(*arguments)
 
@@ -239,13 +239,13 @@ def _outcome(choices: Choices, problem: Problem, params, key, scalars, order, ro
 
 
 def _run(trials, problems, root, folder, block, curves, programs, progress) -> SweepResult:
-    orders = {name: _order(root, problem) for name, problem in problems.items()}
     block = block if isinstance(block, Mapping) else dict.fromkeys(problems, block)
-    tasks = [group.choices.task for group in trials.groups]
-    jobs = [
-        _Job(group, problems[task], root, orders[task], _block_size(group, problems[task], block[task]), folder)
-        for group, task in zip(trials.groups, tasks, strict=True)
-    ]
+    order = cache(partial(_order_of, root))
+    jobs = []
+    for group in trials.groups:
+        problem, task = group.choices.problem(problems), group.choices.task
+        rows = order(len(problem.data.train.y), problem.epochs, problem.batch_size)
+        jobs.append(_Job(group, problem, root, rows, _block_size(group, problem, block[task]), folder))
     blocks = [[job.load(start, curves) for start in job.starts] for job in jobs]
     # A program is compiled only for a group with a block that is not there yet.
     missing = {
@@ -385,9 +385,11 @@ def _rows(problem: Problem):
 
 def _order(root, problem: Problem):
     """The order of the rows that all trials of the task share."""
-    if problem.batch_size is None:
-        return None
-    return row_order(jax.random.fold_in(root, 1), len(problem.data.train.y), problem.epochs, problem.batch_size)
+    return _order_of(root, len(problem.data.train.y), problem.epochs, problem.batch_size)
+
+
+def _order_of(root, rows, epochs, batch_size):
+    return None if batch_size is None else row_order(jax.random.fold_in(root, 1), rows, epochs, batch_size)
 
 
 def _block_size(group: Group, problem: Problem, requested: int | None) -> int:

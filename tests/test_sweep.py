@@ -393,6 +393,17 @@ def test_tasks_of_different_length_share_a_table_and_no_program(once, programs):
     assert found.join(found).table["trial"].tolist() == list(range(24))
 
 
+def test_the_batch_size_is_a_static_choice(once, programs):
+    """A group of its own, with the numbers of a task that has this batch size."""
+    axes = {"task": "toy", "activation": "tanh", "hidden": 4, "learning_rate": [0.01, 0.1], "seed": range(5)}
+    both = sweep(grid(batch_size=[None, 12], **axes), PROBLEMS)
+    alone = sweep(grid(**axes), {"toy": TOY._replace(batch_size=12)})
+    np.testing.assert_array_equal(both.where(batch_size="12").table["loss"], alone.table["loss"])
+    own = once.where(activation="tanh").table["loss"]
+    np.testing.assert_allclose(both.where(batch_size="").table["loss"], own, **CLOSE)
+    assert set(both.where(batch_size="12").table["last_step"]) == {12}
+
+
 @pytest.mark.parametrize("block", [0, -4, {"toy": 0}])
 def test_a_block_has_networks(block):
     with pytest.raises(ValueError, match="expected at least 1 network"):
