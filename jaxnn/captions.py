@@ -186,6 +186,7 @@ def learning_rate_map(task: Mapping) -> Caption:
     text = (
         f"Mean {metric_name({'metric': task['metric']}, 'validation')} by arm and learning rate, darker is better, the "
         f"chosen rate framed. Tuned for each arm on {where} with other seeds than those of the verdict. "
+        "Of equal rates the one with the lower loss there is chosen, of a truth table the one that takes fewer steps. "
         "† some runs diverged; × no value. "
     )
     text += f"The choice of {listing(edge)} is at the end of the grid: a wider one might help." if edge else ""

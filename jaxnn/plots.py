@@ -241,6 +241,8 @@ def learning_rate_map(task: Mapping):
     figure, [[axes]] = _panels(1.1 + 0.2 * len(names))
     finite = value[np.isfinite(value)]
     worst, best = np.quantile(finite, [0.2, 1]) if finite.size else (0, 1)  # one bad rate must not pale all others
+    if worst == best:  # equals are dark, not white
+        worst = finite.min() if finite.min() < best else best - 1
     axes.imshow(value, aspect="auto", cmap="Blues", vmin=worst, vmax=best, interpolation="none", alpha=0.5)
     for i, name in enumerate(names):
         arm = tuning["arms"][name]
