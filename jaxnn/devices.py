@@ -11,21 +11,29 @@ from typing import Any
 
 import jax
 
-# On CPU XLA emits a loop of at most so many bytes as one kernel; jax 0.12 does so by itself. Read at the first use.
-_SMALL_LOOP = "--xla_backend_extra_options=xla_cpu_small_while_loop_byte_threshold=100000000"
+# Of XLA on CPU: emit a loop of at most so many bytes as one kernel, which jax 0.12 does by itself; let a fusion have
+# several outputs, so that a gradient is computed once and not in each of the optimizer's moments; and leave out a pass
+# of LLVM that only costs time. A version of XLA that does not know one of these options ignores it.
+_OPTIONS = (
+    "--xla_backend_extra_options=xla_cpu_small_while_loop_byte_threshold=100000000,xla_cpu_use_multi_output_fusion,"
+    "xla_cpu_disable_slp_vectorizer"
+)
+# Vectors as wide as the processor has. An unknown flag ends the process, so only versions that were tried get this one.
+_WIDE_VECTORS, _TRIED = "--xla_cpu_prefer_vector_width=512", (0, 12)
 
 
 def use_all_cores() -> None:
-    """Make every CPU core a JAX device, and small training loops one kernel; call it before anything else uses JAX.
+    """Make every CPU core a JAX device, and XLA's code for small networks fast; call it before anything else uses JAX.
 
-    A single CPU device runs programs of many small networks on one core. Measured on XOR with jax 0.10.2: 1.5 to 2
-    times the speed on each core, and two thirds of the time to compile. Leaves a flag that is set already alone.
+    A single CPU device runs programs of many small networks on one core. On each core the flags make XOR, trained by
+    Adam, three times as fast with jax 0.10.2. Flags that are set already stay as they are.
 
     >>> use_all_cores()  # doctest: +SKIP
     """
     flags = os.environ.get("XLA_FLAGS", "")
     if "xla_backend_extra_options" not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} {_SMALL_LOOP}".strip()
+        wide = _WIDE_VECTORS if jax.version.__version_info__[:2] <= _TRIED else ""
+        os.environ["XLA_FLAGS"] = " ".join([flags, _OPTIONS, wide]).strip()
     jax.config.update("jax_num_cpu_devices", os.cpu_count())
 
 
