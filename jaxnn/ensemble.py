@@ -1,18 +1,20 @@
-"""`jax.vmap` with the mapped axis last, so that many tiny networks fill the SIMD lanes of one program.
+"""`jax.vmap`, made fast for networks: their axis goes where the work along it is contiguous.
 
-`jax.vmap` puts the networks first: a batched matrix product then runs as a loop over tiny matrix products, and nothing
-fuses with it. With the networks last, every array is (rows, features, networks): a short contraction becomes a sum of
-elementwise products, everything around it is elementwise as well, and XLA fuses the step into a few vector loops. A
-contraction whose other side carries no network axis (the first layer on a minibatch that all networks share) becomes
-one large matrix product.
+`jax.vmap` runs a batched matrix product as a loop over small products, with which nothing fuses. Here small networks
+lie along the *last* axis, every array is (rows, features, networks): a short contraction becomes a sum of elementwise
+products, everything around it is elementwise as well, and XLA fuses the step into a few vector loops. Larger networks
+lie along the *first* axis, with the operands of their products laid out as XLA's fast products want them. A product of
+which one side carries no network axis (the first layer, on a minibatch that all networks share) becomes one large one.
 
-A trailing axis leaves the numbers of all other axes as they are, so most rules only append the new axis to a shape. A
+An axis in front of all others, or behind them, leaves their numbers as they are, so most rules only touch shapes. A
 primitive without a rule is mapped by `jax.vmap`; the result never depends on which way was taken.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -50,6 +52,8 @@ _CALLS = {
 }
 # A sum of this many products or fewer is written out: it fuses and vectorizes, where a matrix product is a call.
 _SHORT = 16
+# Networks whose largest product of two mapped arrays has more multiplications than this lie along the first axis.
+_SMALL = 2**14
 
 
 def ensemble(function: Callable, in_axes: Sequence[int | None]) -> Callable:
@@ -89,8 +93,15 @@ def ensemble(function: Callable, in_axes: Sequence[int | None]) -> Callable:
             for leaf, flag in zip(leaves, flags, strict=True)
         ]
         closed, shape = jax.make_jaxpr(function, return_shape=True)(*jax.tree.unflatten(tree, one))
-        out = _evaluate(closed, n, leaves, flags)
-        out = [_last(x, aval.shape, n, flag) for (x, flag), aval in zip(out, closed.out_avals, strict=True)]
+        products = []
+        _mapped_outputs(closed.jaxpr, flags, products)
+        net = _Networks(n, -1 if max(map(_multiplications, products), default=0) <= _SMALL else 0)
+        leaves = [jnp.moveaxis(x, -1, net.axis) if flag else x for x, flag in zip(leaves, flags, strict=True)]
+        out = _evaluate(closed, net, leaves, flags)
+        out = [
+            jnp.moveaxis(net.give(x, aval.shape, flag), net.axis, -1)
+            for (x, flag), aval in zip(out, closed.out_avals, strict=True)
+        ]
         return jax.tree.unflatten(jax.tree.structure(shape), out)
 
     return mapped
@@ -147,9 +158,25 @@ def _networks_last(x):
     return PartitionSpec(*(None,) * (x.ndim - 1), "networks")
 
 
-def _evaluate(closed, n, values, flags):
+class _Networks(NamedTuple):
+    """How many there are, and the axis along which they lie: 0 or -1."""
+
+    n: int
+    axis: int
+
+    def give(self, x, shape, mapped):
+        """x, broadcast to the shape and the networks; a scalar of every network spreads over the shape."""
+        if mapped and jnp.ndim(x) == len(shape) + 1:
+            return x
+        full = (*shape, self.n) if self.axis else (self.n, *shape)
+        if mapped:
+            return lax.broadcast_in_dim(x, full, (self.axis % len(full),))
+        return lax.broadcast_in_dim(x, full, [i + (not self.axis) for i in range(jnp.ndim(x))])
+
+
+def _evaluate(closed, net, values, flags):
     """The values of a jaxpr's outputs, each with a flag: does it carry the network axis?"""
-    jaxpr = closed.jaxpr
+    jaxpr, rules = closed.jaxpr, _LAST if net.axis else _FIRST
     env = dict(zip(jaxpr.invars, zip(values, flags, strict=True), strict=True))
     env.update(zip(jaxpr.constvars, ((c, False) for c in closed.consts), strict=True))
 
@@ -160,99 +187,156 @@ def _evaluate(closed, n, values, flags):
         name, ins = eqn.primitive.name, [read(v) for v in eqn.invars]
         xs, ms = [x for x, _ in ins], [m for _, m in ins]
         if name in _CALLS:
-            inner = eqn.params[_CALLS[name]]
-            out = _evaluate(inner, n, xs, ms)
+            out = _evaluate(eqn.params[_CALLS[name]], net, xs, ms)
         elif not any(ms):
             ys = eqn.primitive.bind(*xs, **eqn.params)
             out = [(y, False) for y in (ys if eqn.primitive.multiple_results else [ys])]
         elif name == "scan":
-            out = _scan(eqn, n, xs, ms)
+            out = _scan(eqn, net, xs, ms)
         elif name == "cond" and not ms[0]:
-            out = _cond(eqn, n, xs, ms)
+            out = _cond(eqn, net, xs, ms)
         else:
-            ys = _RULES.get(name, _vmap)(eqn, n, xs, ms)
+            ys = rules.get(name, _vmap)(eqn, net, xs, ms)
             out = [(y, True) for y in ys]
         env.update(zip(eqn.outvars, out, strict=True))
     return [read(v) for v in jaxpr.outvars]
 
 
-def _last(x, shape, n, mapped):
-    """x, broadcast to shape + (n,); a scalar of every network spreads over the shape."""
-    if not mapped:
-        return lax.broadcast_in_dim(x, (*shape, n), range(jnp.ndim(x)))
-    return x if jnp.ndim(x) == len(shape) + 1 else lax.broadcast_in_dim(x, (*shape, n), (len(shape),))
-
-
-def _vmap(eqn, n, xs, ms):
-    bind = partial(eqn.primitive.bind, **eqn.params)
-    ys = jax.vmap(bind, [-1 if m else None for m in ms], out_axes=-1, axis_size=n)(*xs)
+def _vmap(eqn, net, xs, ms):
+    bind, axis = partial(eqn.primitive.bind, **eqn.params), net.axis
+    ys = jax.vmap(bind, [axis if m else None for m in ms], out_axes=axis, axis_size=net.n)(*xs)
     return ys if eqn.primitive.multiple_results else [ys]
 
 
-def _elementwise(eqn, n, xs, ms):
+def _elementwise(eqn, net, xs, ms):
     shape = eqn.outvars[0].aval.shape
-    return [eqn.primitive.bind(*(_last(x, shape, n, m) for x, m in zip(xs, ms, strict=True)), **eqn.params)]
+    return [eqn.primitive.bind(*(net.give(x, shape, m) for x, m in zip(xs, ms, strict=True)), **eqn.params)]
 
 
-def _div(eqn, n, xs, ms):
-    """Division of an array by one number of each network: one reciprocal for all entries, because division is slow."""
+def _div(eqn, net, xs, ms):
+    """Division of an array by one number: one reciprocal for all entries, because division is slow."""
     shape, scalar = eqn.outvars[0].aval.shape, eqn.invars[1].aval.shape == ()
-    if not (scalar and shape and ms[1] and jnp.issubdtype(eqn.outvars[0].aval.dtype, jnp.floating)):
-        return _elementwise(eqn, n, xs, ms)
-    return [lax.mul(_last(xs[0], shape, n, ms[0]), _last(1 / xs[1], shape, n, True))]
+    if not (scalar and shape and jnp.issubdtype(eqn.outvars[0].aval.dtype, jnp.floating)):
+        return _elementwise(eqn, net, xs, ms)
+    return [lax.mul(net.give(xs[0], shape, ms[0]), net.give(1 / xs[1], shape, ms[1]))]
 
 
-def _append(eqn, n, xs, ms):
+def _append(eqn, net, xs, ms):
     x, *rest = xs
     if any(ms[1:]):
-        return _vmap(eqn, n, xs, ms)
-    more = _APPENDED.get(eqn.primitive.name, lambda *_: {})(eqn.params, eqn.invars[0].aval.shape, n)
+        return _vmap(eqn, net, xs, ms)
+    more = _APPENDED.get(eqn.primitive.name, lambda *_: {})(eqn.params, eqn.invars[0].aval.shape, net.n)
     return [eqn.primitive.bind(x, *rest, **{**eqn.params, **more})]
 
 
-def _concatenate(eqn, n, xs, ms):
-    xs = [_last(x, v.aval.shape, n, m) for x, v, m in zip(xs, eqn.invars, ms, strict=True)]
+def _concatenate(eqn, net, xs, ms):
+    xs = [net.give(x, v.aval.shape, m) for x, v, m in zip(xs, eqn.invars, ms, strict=True)]
     return [eqn.primitive.bind(*xs, **eqn.params)]
 
 
-def _terms(x, shape, axes, order, n, mapped):
+def _slices(x, shape, axes, order, mapped):
     """The slices of x along `axes` (flattened), their remaining axes in the given order, the networks last."""
     x = x if mapped else lax.expand_dims(x, (len(shape),))
     x = lax.transpose(x, (*axes, *order, len(shape)))
     return list(x.reshape(math.prod(shape[i] for i in axes), *x.shape[len(axes) :]))
 
 
-def _reduce_sum(eqn, n, xs, ms):
+def _reduce_sum(eqn, net, xs, ms):
     axes, shape = eqn.params["axes"], eqn.invars[0].aval.shape
     if not 0 < math.prod(shape[i] for i in axes) <= _SHORT:
-        return _append(eqn, n, xs, ms)
-    first, *others = _terms(xs[0], shape, axes, [i for i in range(len(shape)) if i not in axes], n, True)
+        return _append(eqn, net, xs, ms)
+    first, *others = _slices(xs[0], shape, axes, [i for i in range(len(shape)) if i not in axes], True)
     return [sum(others, start=first)]
 
 
-def _dot_general(eqn, n, xs, ms):
-    ((ca, cb), (ba, bb)), (a, b) = eqn.params["dimension_numbers"], xs
-    sa, sb = (v.aval.shape for v in eqn.invars)
-    fa = [i for i in range(len(sa)) if i not in (*ca, *ba)]
-    fb = [i for i in range(len(sb)) if i not in (*cb, *bb)]
-    if 0 < math.prod(sa[i] for i in ca) <= _SHORT:
-        # (batch, free_a, 1, networks) * (batch, 1, free_b, networks), summed over the contraction.
-        ones_a = range(len(ba) + len(fa), len(ba) + len(fa) + len(fb))
-        ones_b = range(len(ba), len(ba) + len(fa))
+class _Operand(NamedTuple):
+    """One side of a product, with its axes."""
+
+    array: jax.Array
+    batch: tuple
+    free: tuple
+    contracted: tuple
+
+    @property
+    def in_rows(self) -> bool:
+        """Is it (batch, free, contracted)?"""
+        return (*self.batch, *self.free, *self.contracted) == tuple(range(self.array.ndim))
+
+    def to_rows(self) -> "_Operand":
+        """The same, transposed to (batch, free, contracted); behind a barrier, which keeps XLA from undoing it."""
+        array = lax.optimization_barrier(lax.transpose(self.array, (*self.batch, *self.free, *self.contracted)))
+        ends = itertools.accumulate(map(len, self[1:]), initial=0)
+        return _Operand(array, *(tuple(range(i, j)) for i, j in itertools.pairwise(ends)))
+
+
+def _operands(eqn, xs, shift) -> tuple[_Operand, _Operand]:
+    """Both sides, with their axes moved by `shift`."""
+    contracted, batch = eqn.params["dimension_numbers"]
+    sides = zip(xs, (v.aval.ndim for v in eqn.invars), batch, contracted, strict=True)
+    return tuple(
+        _Operand(x, *(tuple(i + shift for i in axes) for axes in (b, sorted({*range(ndim)} - {*b, *c}), c)))
+        for x, ndim, b, c in sides
+    )
+
+
+def _terms(eqn) -> int:
+    """How many, in each sum of a product."""
+    return math.prod(eqn.invars[0].aval.shape[i] for i in eqn.params["dimension_numbers"][0][0])
+
+
+def _multiplications(eqn) -> int:
+    return _terms(eqn) * math.prod(eqn.outvars[0].aval.shape)
+
+
+def _small_product(eqn, net, xs, ms):
+    """Networks last. A short one is (batch, free, 1, networks) * (batch, 1, free, networks), summed."""
+    a, b = _operands(eqn, xs, 0)
+    before, left, right = len(a.batch), len(a.free), len(b.free)
+    if 0 < _terms(eqn) <= _SHORT:
+        sides = (
+            _slices(x.array, v.aval.shape, x.contracted, (*x.batch, *x.free), m)
+            for x, v, m in zip((a, b), eqn.invars, ms, strict=True)
+        )
         first, *others = (
-            lax.mul(*_broadcast(lax.expand_dims(p, ones_a), lax.expand_dims(q, ones_b)))
-            for p, q in zip(
-                _terms(a, sa, ca, (*ba, *fa), n, ms[0]), _terms(b, sb, cb, (*bb, *fb), n, ms[1]), strict=True
+            lax.mul(
+                *_broadcast(
+                    lax.expand_dims(s, range(before + left, before + left + right)),
+                    lax.expand_dims(t, range(before, before + left)),
+                )
             )
+            for s, t in zip(*sides, strict=True)
         )
         return [sum(others, start=first)]
-    if not ms[0]:
-        return [eqn.primitive.bind(a, b, **eqn.params)]
-    if not ms[1]:
-        swapped = eqn.primitive.bind(b, a, **{**eqn.params, "dimension_numbers": ((cb, ca), (bb, ba))})
-        i, j, k = len(ba), len(ba) + len(fb), len(ba) + len(fb) + len(fa)
-        return [lax.transpose(swapped, (*range(i), *range(j, k), *range(i, j), k))]
-    return _vmap(eqn, n, xs, ms)
+    if ms == [True, False]:  # the shared side on the left leaves the networks last
+        numbers = ((b.contracted, a.contracted), (b.batch, a.batch))
+        y = eqn.primitive.bind(b.array, a.array, **{**eqn.params, "dimension_numbers": numbers})
+        return [_swap(y, before, right, left)]
+    return _vmap(eqn, net, xs, ms)
+
+
+def _large_product(eqn, net, xs, ms):
+    """Networks first: one more axis of the batch.
+
+    XLA's fast products on CPU want the sum along the last axis of the left side. Where it is the first one on both
+    sides, as in the gradient of a weight, the side that is cheaper to transpose becomes the left one.
+    """
+    if not all(ms):
+        return _vmap(eqn, net, xs, ms)
+    a, b = (x._replace(batch=(0, *x.batch)) for x in _operands(eqn, xs, 1))
+    swap = not a.in_rows and (b.in_rows or b.array.size < a.array.size + net.n * math.prod(eqn.outvars[0].aval.shape))
+    left, right = (b, a) if swap else (a, b)
+    left = left if left.in_rows else left.to_rows()
+    numbers = ((left.contracted, right.contracted), (left.batch, right.batch))
+    y = lax.optimization_barrier(
+        eqn.primitive.bind(left.array, right.array, **{**eqn.params, "dimension_numbers": numbers})
+    )
+    return [_swap(y, len(left.batch), len(left.free), len(right.free)) if swap else y]
+
+
+def _swap(x, before, i, j):
+    """x with i axes and the j axes behind them exchanged; `before` axes stay in front, the others behind."""
+    ends = before + i, before + i + j
+    return lax.transpose(x, (*range(before), *range(*ends), *range(before, ends[0]), *range(ends[1], x.ndim)))
 
 
 def _broadcast(a, b):
@@ -260,62 +344,100 @@ def _broadcast(a, b):
     return (lax.broadcast_in_dim(x, shape, range(x.ndim)) for x in (a, b))
 
 
-def _mapped_outputs(jaxpr, flags):
-    """Which outputs may depend on a mapped input."""
+def _mapped_outputs(jaxpr, flags, products):
+    """Which outputs may depend on a mapped input; products of two mapped operands are added to the list."""
     mapped = {v for v, m in zip(jaxpr.invars, flags, strict=True) if m}
+
+    def among(atoms):
+        return [not isinstance(v, Literal) and v in mapped for v in atoms]
+
     for eqn in jaxpr.eqns:
-        if any(not isinstance(v, Literal) and v in mapped for v in eqn.invars):
-            mapped.update(eqn.outvars)
-    return [not isinstance(v, Literal) and v in mapped for v in jaxpr.outvars]
+        name, ins = eqn.primitive.name, among(eqn.invars)
+        if not any(ins):
+            continue
+        if name in _CALLS:
+            outs = _mapped_outputs(eqn.params[_CALLS[name]].jaxpr, ins, products)
+        elif name == "scan":
+            outs = _scan_flags(eqn, ins, products)[1]
+        elif name == "cond" and not ins[0]:
+            outs = _cond_flags(eqn, ins, products)
+        else:
+            outs = [True] * len(eqn.outvars)
+            if name == "dot_general" and all(ins):
+                products.append(eqn)
+        mapped.update(v for v, m in zip(eqn.outvars, outs, strict=True) if m)
+    return among(jaxpr.outvars)
 
 
-def _scan(eqn, n, xs, ms):
-    """A scan whose carry has the networks last: a carry is mapped if it starts mapped or becomes so."""
+def _scan_sizes(eqn):
+    """(constants, carried values) among the operands of a scan."""
     p = eqn.params
     if "ft_in" in p:  # jax 0.11 and newer
         consts, carry, _ = (len(part) for part in p["ft_in"].unpack())
-    else:
-        consts, carry = p["num_consts"], p["num_carry"]
-    end, body = consts + carry, p["jaxpr"]
-    avals, flags = body.in_avals[consts:end], ms[consts:end]
-    for _ in avals:
-        outputs = _mapped_outputs(body.jaxpr, [*ms[:consts], *flags, *ms[end:]])
-        flags = [before or after for before, after in zip(flags, outputs, strict=False)]
+        return consts, carry
+    return p["num_consts"], p["num_carry"]
+
+
+def _scan_flags(eqn, ms, products):
+    """Which carried values and which outputs of a scan are mapped: a carry is if it starts so or becomes so."""
+    consts, carry = _scan_sizes(eqn)
+    body, flags = eqn.params["jaxpr"].jaxpr, ms[consts : consts + carry]
+    while True:
+        outputs = _mapped_outputs(body, [*ms[:consts], *flags, *ms[consts + carry :]], products)
+        settled = [before or after for before, after in zip(flags, outputs, strict=False)]
+        if settled == flags:
+            return flags, [*flags, *outputs[carry:]]
+        flags = settled
+
+
+def _cond_flags(eqn, ms, products):
+    """Which outputs of a choice that all networks share are mapped: those that are in any branch."""
+    return [
+        any(f) for f in zip(*(_mapped_outputs(b.jaxpr, ms[1:], products) for b in eqn.params["branches"]), strict=True)
+    ]
+
+
+def _scan(eqn, net, xs, ms):
+    """A scan whose mapped carries have the networks; what is stacked has its steps before them."""
+    p, (consts, carry) = eqn.params, _scan_sizes(eqn)
+    end, body, (flags, out_flags) = consts + carry, p["jaxpr"], _scan_flags(eqn, ms, [])
+    stacked = net.axis or 1
 
     def settle(values, before):
-        return [_last(x, a.shape, n, m) if f else x for x, a, m, f in zip(values, avals, before, flags, strict=True)]
-
-    out_flags = []
+        avals = body.in_avals[consts:end]
+        return [net.give(x, a.shape, m) if f else x for x, a, m, f in zip(values, avals, before, flags, strict=True)]
 
     def step(values, x):
-        out = _evaluate(body, n, [*xs[:consts], *values, *x], [*ms[:consts], *flags, *ms[end:]])
-        ys, out_flags[:] = [y for y, _ in out], [m for _, m in out]
-        return settle(ys[:carry], out_flags[:carry]), ys[carry:]
+        out = _evaluate(body, net, [*xs[:consts], *values, *x], [*ms[:consts], *flags, *ms[end:]])
+        ys, ym = zip(*out, strict=True)
+        return settle(ys[:carry], ym[:carry]), ys[carry:]
 
+    over = [jnp.moveaxis(x, net.axis, stacked) if m else x for x, m in zip(xs[end:], ms[end:], strict=True)]
     last, ys = lax.scan(
-        step, settle(xs[consts:end], ms[consts:end]), xs[end:], p["length"], reverse=p["reverse"], unroll=p["unroll"]
+        step, settle(xs[consts:end], ms[consts:end]), over, p["length"], reverse=p["reverse"], unroll=p["unroll"]
     )
-    return list(zip([*last, *ys], [*flags, *out_flags[carry:]], strict=True))
+    ys = [jnp.moveaxis(y, stacked, net.axis) if m else y for y, m in zip(ys, out_flags[carry:], strict=True)]
+    return list(zip([*last, *ys], out_flags, strict=True))
 
 
-def _cond(eqn, n, xs, ms):
-    """A choice that all networks share: one branch runs; an output is mapped if it is in any branch."""
-    branches = eqn.params["branches"]
-    flags = [any(f) for f in zip(*(_mapped_outputs(b.jaxpr, ms[1:]) for b in branches), strict=True)]
+def _cond(eqn, net, xs, ms):
+    """A choice that all networks share: one branch runs."""
+    branches, flags = eqn.params["branches"], _cond_flags(eqn, ms, [])
 
     def run(branch, values):
-        out = _evaluate(branch, n, values, ms[1:])
-        return [_last(x, a.shape, n, m) if f else x for (x, m), a, f in zip(out, branch.out_avals, flags, strict=True)]
+        out = _evaluate(branch, net, values, ms[1:])
+        return [net.give(x, a.shape, m) if f else x for (x, m), a, f in zip(out, branch.out_avals, flags, strict=True)]
 
     ys = lax.switch(xs[0], [lambda *values, b=b: run(b, values) for b in branches], *xs[1:])
     return list(zip(ys, flags, strict=True))
 
 
-_RULES = {
+_FIRST = {**dict.fromkeys(_ELEMENTWISE, _elementwise), "div": _div, "dot_general": _large_product}
+_LAST = {
     **dict.fromkeys(_ELEMENTWISE, _elementwise),
     **dict.fromkeys((*_APPENDED, *_SAME_AXES), _append),
     "concatenate": _concatenate,
     "div": _div,
-    "dot_general": _dot_general,
+    "dot_general": _small_product,
     "reduce_sum": _reduce_sum,
 }

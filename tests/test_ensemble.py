@@ -1,5 +1,7 @@
 """`ensemble` is `jax.vmap` with the mapped axis last: the same numbers for anything that can be mapped."""
 
+from importlib import import_module
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -59,9 +61,22 @@ FUNCTIONS = {
     "checkpoint": lambda w, x: jax.grad(lambda v: jax.checkpoint(jnp.sin)(v).sum())(w),
     "hessian": lambda w, x: jax.hessian(lambda v: jnp.tanh(x.T[:, :3] @ v).sum())(w),
     "linear algebra": lambda w, x: jnp.linalg.inv(w @ w.T + 5 * jnp.eye(3)),
+    "large products, their sums first or last": lambda w, x: (
+        jnp.tile(w, (20, 10)).T @ jnp.tile(w, (20, 20)),
+        jnp.tile(w, (20, 20)).T @ jnp.tile(w, (20, 10)),
+        jnp.tile(w, (20, 10)) @ jnp.tile(w, (20, 10)).T,
+        jnp.einsum("ikj,lki->ijl", jnp.tile(w, (20, 10)).reshape(3, 20, 40), jnp.tile(w, (20, 1)).reshape(4, 20, 3)),
+    ),
 }
 
 
+@pytest.fixture(params=[-1, 2**14, 2**62], ids=["all first", "as they are", "all last"])
+def small(request, monkeypatch):
+    """Where the networks lie is a matter of speed."""
+    monkeypatch.setattr(import_module("jaxnn.ensemble"), "_SMALL", request.param)
+
+
+@pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_equals_vmap(name):
     f, w, x = FUNCTIONS[name], normal(3, 4, N), normal(3, 4, seed=1)
@@ -79,6 +94,7 @@ def test_the_comparison_can_fail():
         chex.assert_trees_all_close(ensemble(f, (-1, None))(w, x), jax.vmap(f, (0, None), out_axes=-1)(w, x), atol=2e-6)
 
 
+@pytest.mark.usefixtures("small")
 @pytest.mark.parametrize(
     "optimizer", [optax.adam, optax.lamb, optax.sgd, optax.adafactor, optax.contrib.muon, optax.lion]
 )
@@ -100,6 +116,7 @@ def test_any_optimizer_is_mapped_rightly(optimizer):
     chex.assert_trees_all_close(fast, alone, atol=1e-5)
 
 
+@pytest.mark.usefixtures("small")
 def test_keys_are_mapped():
     keys = jax.random.split(jax.random.key(0), N)
     fast = ensemble(lambda key: jax.random.normal(key, (2, 3)), (-1,))(keys)
@@ -119,6 +136,7 @@ def test_disagreeing_sizes_raise():
         ensemble(lambda a: a, (None,))(normal(2, 5))
 
 
+@pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("networks", [1, 4, 5])
 def test_spread_over_devices_equals_one_device(networks):
     f, w, x = FUNCTIONS["scan"], normal(3, 4, networks), normal(3, 4, seed=1)
