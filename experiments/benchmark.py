@@ -45,8 +45,9 @@ from rivals.systems import SYSTEMS
 SCALING = JOBS["xor"]._replace(epochs=200, block=500)
 COLD = {"one-digits": 3, "xor": 1, "digits": 1, "wide": 1}  # processes of each
 COMMANDS = {
-    "12 activations on XOR": "-m jaxnn compare xor --learning-rates 0.03 --tuning-seeds 1 --seeds 100",
-    "jaxnn compare xor digits": "-m jaxnn compare xor digits",
+    "12 activations x 100 seeds of XOR": [Path(__file__).parent / "rivals" / "table.py"],
+    "jaxnn compare xor": ["-m", "jaxnn", "compare", "xor"],
+    "jaxnn compare xor digits": ["-m", "jaxnn", "compare", "xor", "digits"],
 }
 COLUMNS = (
     "job system networks threads unit units seconds seconds_min seconds_max ratio ratio_min ratio_max share_of_peak "
@@ -157,8 +158,8 @@ def measure_networks(title, args):
 
 def measure_commands(title, args):
     for label, command in COMMANDS.items():
-        out = Path(args.folder, label)
-        call = partial(subprocess.run, [sys.executable, *command.split(), "--out", out], capture_output=True, text=True)
+        out = ["--out", Path(args.folder, label)] if "-m" in command else []
+        call = partial(subprocess.run, [sys.executable, *command, *out], capture_output=True, text=True)
         took, done = seconds(call)
         if done.returncode:
             print(f"{label}: failed: {done.stderr[-300:]}")

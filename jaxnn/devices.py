@@ -12,11 +12,11 @@ from typing import Any
 import jax
 
 # Of XLA on CPU: emit a loop of at most so many bytes as one kernel, which jax 0.12 does by itself; let a fusion have
-# several outputs, so that a gradient is computed once and not in each of the optimizer's moments; and leave out a pass
-# of LLVM that only costs time. A version of XLA that does not know one of these options ignores it.
+# several outputs, so that a gradient is computed once and not in each of the optimizer's moments; and leave out what
+# costs LLVM time and gains nothing after that. A version of XLA that does not know an extra option ignores it.
 _OPTIONS = (
     "--xla_backend_extra_options=xla_cpu_small_while_loop_byte_threshold=100000000,xla_cpu_use_multi_output_fusion,"
-    "xla_cpu_disable_slp_vectorizer"
+    "xla_cpu_disable_slp_vectorizer --xla_backend_optimization_level=1"
 )
 # Vectors as wide as the processor has. An unknown flag ends the process, so only versions that were tried get this one.
 _WIDE_VECTORS, _TRIED = "--xla_cpu_prefer_vector_width=512", (0, 12)

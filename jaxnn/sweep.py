@@ -29,18 +29,18 @@ from jaxnn.training import Run, fit, row_order
 class Outcome(NamedTuple):
     """What a sweep keeps of a run. Loss and metric are those of the last step, on the training rows."""
 
-    loss: jax.Array
-    metric: jax.Array
-    validation_loss: jax.Array
-    validation_metric: jax.Array
-    best_step: jax.Array  # of the best evaluation on the validation rows
-    best_validation_metric: jax.Array
-    test_loss: jax.Array  # with the parameters of the best step
-    test_metric: jax.Array
-    last_step: jax.Array
-    target_step: jax.Array
-    reached: jax.Array
-    diverged: jax.Array
+    loss: np.ndarray
+    metric: np.ndarray
+    validation_loss: np.ndarray
+    validation_metric: np.ndarray
+    best_step: np.ndarray  # of the best evaluation on the validation rows
+    best_validation_metric: np.ndarray
+    test_loss: np.ndarray  # with the parameters of the best step
+    test_metric: np.ndarray
+    last_step: np.ndarray
+    target_step: np.ndarray
+    reached: np.ndarray
+    diverged: np.ndarray
 
 
 CURVES = ("loss", "metric", "validation_loss", "validation_metric")
@@ -210,32 +210,36 @@ def _with_noise(key, y, share, classes):
     return jnp.where(jax.random.uniform(wrong, y.shape) < share, (y + shift) % classes, y)
 
 
-def _outcome(choices: Choices, problem: Problem, params, key, scalars, order, rows):
-    """What a block keeps of a trial: the `Outcome`, and its curves."""
+def _trained(choices: Choices, problem: Problem, params, key, scalars, order, rows):
+    """What a program computes of a trial: its `Run` without parameters, and loss and metric of the test rows, if any."""
     run = run_trial(choices, problem, params, key, scalars, order, rows)
-    history = run.history
-    if problem.exhaustive:  # no rows are held out: the best evaluation is the test
-        best = jax.nn.one_hot(jnp.argmax(history.step == run.best_step), len(history.step))
-        test_loss, test_metric = (
-            jnp.sum(best * curve) for curve in (history.validation_loss, history.validation_metric)
-        )
-    else:
+    test = None
+    if not problem.exhaustive:
         (network, head), (x, y) = choices.build(problem), rows[-1]
         scores = network.apply(run.best_params, x)
-        test_loss = jnp.mean(head.loss(scores, y))
-        test_metric = metrics.get(problem.metric).fn(head.probabilities(scores), y)
+        test = jnp.mean(head.loss(scores, y)), metrics.get(problem.metric).fn(head.probabilities(scores), y)
+    return run._replace(params=None, best_params=None), test
+
+
+def _kept(run: Run, test) -> dict[str, np.ndarray]:
+    """What a block keeps of its trials, by name: the fields of `Outcome`, and the curves; all arrays (trials, ...)."""
+    history = run.history
+    if test is None:  # no rows are held out: the best evaluation is the test
+        best = np.argmax(history.step == run.best_step[:, None], axis=1)[:, None]
+        curves = history.validation_loss, history.validation_metric
+        test = (np.take_along_axis(curve, best, axis=1)[:, 0] for curve in curves)
+    curves = {name: getattr(history, name) for name in CURVES}
     outcome = Outcome(
-        *(getattr(history, name)[-1] for name in CURVES),
-        best_step=run.best_step,
-        best_validation_metric=run.best_metric,
-        test_loss=test_loss,
-        test_metric=test_metric,
-        last_step=run.last_step,
-        target_step=run.target_step,
-        reached=run.reached,
-        diverged=run.diverged,
+        *(curve[:, -1] for curve in curves.values()),
+        run.best_step,
+        run.best_metric,
+        *test,
+        run.last_step,
+        run.target_step,
+        run.reached,
+        run.diverged,
     )
-    return outcome, {name: getattr(history, name) for name in CURVES}
+    return outcome._asdict() | {f"curve_{name}": curve for name, curve in curves.items()}
 
 
 def _run(trials, problems, root, folder, block, curves, programs, progress) -> SweepResult:
@@ -319,27 +323,30 @@ class _Job(NamedTuple):
         arrays = None if self.folder is None else store.load(self.path(start), versions())
         return arrays if arrays is None or curves else _without_curves(arrays)
 
-    def arguments(self, start):
-        """The program's arguments; the last trial is repeated until the block is full."""
+    def drawn(self, start):
+        """What is the block's own: first weights (trials, ...), keys, scalars; the last trial repeats to fill it up."""
         columns = {name: np.pad(c, (0, self.block - len(c)), "edge") for name, c in self.columns(start).items()}
         keys = jax.vmap(partial(jax.random.fold_in, self.root))(columns.pop("seed"))
-        scalars = {name: jnp.asarray(column, jnp.float32) for name, column in columns.items()}
         network, _ = self.group.choices.build(self.problem)
-        params = jax.vmap(lambda key: network.init(jax.random.fold_in(key, 0)), out_axes=-1)(keys)
-        return params, keys, scalars, self.order, _rows(self.problem)
+        params = jax.vmap(lambda key: network.init(jax.random.fold_in(key, 0)))(keys)
+        return params, keys, {name: column.astype(np.float32) for name, column in columns.items()}
 
     def compile(self):
-        program = jax.jit(spread(partial(_outcome, self.group.choices, self.problem), (-1, -1, -1, None, None)))
-        return program.lower(*jax.eval_shape(partial(self.arguments, 0))).compile()
+        program = jax.jit(spread(partial(_trained, self.group.choices, self.problem), (-1, -1, -1, None, None)))
+        params, *others = jax.eval_shape(partial(self.drawn, 0))
+        params = jax.tree.map(lambda a: jax.ShapeDtypeStruct((*a.shape[1:], self.block), a.dtype), params)
+        return program.lower(params, *others, self.order, _rows(self.problem)).compile()
 
     def run(self, start, program, curves) -> dict[str, np.ndarray]:
         """Train a block and keep it; arrays (trials, ...)."""
-        arguments = jax.block_until_ready(self.arguments(start))
+        params, *others = self.drawn(start)
+        # Moved and cut for the devices by numpy, which compiles nothing.
+        params = jax.tree.map(lambda a: np.moveaxis(np.asarray(a), 0, -1), params)
+        arguments = jax.block_until_ready((params, *others, self.order, _rows(self.problem)))
         begin = time.perf_counter()
-        outcome, history = jax.block_until_ready(program(*arguments))
+        outputs = jax.block_until_ready(program(*arguments))
         seconds = (time.perf_counter() - begin) / self.block
-        named = outcome._asdict() | {f"curve_{name}": curve for name, curve in history.items()}
-        arrays = {name: np.asarray(a).T[: self.count(start)] for name, a in named.items()}
+        arrays = _kept(*jax.tree.map(lambda a: np.asarray(a).T[: self.count(start)], outputs))
         arrays["seconds"] = np.full(self.count(start), seconds, np.float32)
         if self.folder is not None:
             store.save(self.path(start), arrays, versions())
