@@ -211,7 +211,7 @@ def _with_noise(key, y, share, classes):
 
 
 def _trained(choices: Choices, problem: Problem, params, key, scalars, order, rows):
-    """What a program computes of a trial: its `Run` without parameters, and loss and metric of the test rows, if any."""
+    """What a program computes of a trial: its `Run` without parameters; loss and metric of the test rows, if any."""
     run = run_trial(choices, problem, params, key, scalars, order, rows)
     test = None
     if not problem.exhaustive:
