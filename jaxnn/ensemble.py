@@ -250,33 +250,30 @@ def _reduce_sum(eqn, net, xs, ms):
 
 
 class _Operand(NamedTuple):
-    """One side of a product, with its axes."""
+    """One side of a product, and its axes in one network."""
 
     array: jax.Array
+    mapped: bool
+    shape: tuple
     batch: tuple
     free: tuple
     contracted: tuple
 
     @property
+    def axes(self) -> tuple:
+        return *self.batch, *self.free, *self.contracted
+
+    @property
     def in_rows(self) -> bool:
-        """Is it (batch, free, contracted)?"""
-        return (*self.batch, *self.free, *self.contracted) == tuple(range(self.array.ndim))
-
-    def to_rows(self) -> "_Operand":
-        """The same, transposed to (batch, free, contracted); behind a barrier, which keeps XLA from undoing it."""
-        array = lax.optimization_barrier(lax.transpose(self.array, (*self.batch, *self.free, *self.contracted)))
-        ends = itertools.accumulate(map(len, self[1:]), initial=0)
-        return _Operand(array, *(tuple(range(i, j)) for i, j in itertools.pairwise(ends)))
+        """Does it end with what is contracted?"""
+        return self.axes == tuple(range(len(self.shape)))
 
 
-def _operands(eqn, xs, shift) -> tuple[_Operand, _Operand]:
-    """Both sides, with their axes moved by `shift`."""
+def _operands(eqn, xs, ms) -> tuple[_Operand, _Operand]:
     contracted, batch = eqn.params["dimension_numbers"]
-    sides = zip(xs, (v.aval.ndim for v in eqn.invars), batch, contracted, strict=True)
-    return tuple(
-        _Operand(x, *(tuple(i + shift for i in axes) for axes in (b, sorted({*range(ndim)} - {*b, *c}), c)))
-        for x, ndim, b, c in sides
-    )
+    shapes = [v.aval.shape for v in eqn.invars]
+    free = (sorted({*range(len(s))} - {*b, *c}) for s, b, c in zip(shapes, batch, contracted, strict=True))
+    return tuple(map(_Operand, xs, ms, shapes, batch, free, contracted))
 
 
 def _terms(eqn) -> int:
@@ -290,13 +287,10 @@ def _multiplications(eqn) -> int:
 
 def _small_product(eqn, net, xs, ms):
     """Networks last. A short one is (batch, free, 1, networks) * (batch, 1, free, networks), summed."""
-    a, b = _operands(eqn, xs, 0)
+    a, b = _operands(eqn, xs, ms)
     before, left, right = len(a.batch), len(a.free), len(b.free)
     if 0 < _terms(eqn) <= _SHORT:
-        sides = (
-            _slices(x.array, v.aval.shape, x.contracted, (*x.batch, *x.free), m)
-            for x, v, m in zip((a, b), eqn.invars, ms, strict=True)
-        )
+        sides = (_slices(x.array, x.shape, x.contracted, (*x.batch, *x.free), x.mapped) for x in (a, b))
         first, *others = (
             lax.mul(
                 *_broadcast(
@@ -318,19 +312,39 @@ def _large_product(eqn, net, xs, ms):
     """Networks first: one more axis of the batch.
 
     XLA's fast products on CPU want the sum along the last axis of the left side. Where it is the first one on both
-    sides, as in the gradient of a weight, the side that is cheaper to transpose becomes the left one.
+    sides, as in the gradient of a weight, the side that is cheaper to transpose becomes the left one. A small side that
+    all networks share is repeated; with a large one, all networks together are one product.
     """
+    a, b = _operands(eqn, xs, ms)
     if not all(ms):
-        return _vmap(eqn, net, xs, ms)
-    a, b = (x._replace(batch=(0, *x.batch)) for x in _operands(eqn, xs, 1))
+        shared, own = (b, a) if a.mapped else (a, b)
+        if math.prod(shared.shape) > math.prod(own.shape):
+            return _vmap(eqn, net, xs, ms)
     swap = not a.in_rows and (b.in_rows or b.array.size < a.array.size + net.n * math.prod(eqn.outvars[0].aval.shape))
-    left, right = (b, a) if swap else (a, b)
-    left = left if left.in_rows else left.to_rows()
+    left, right = (_batched(x, net, rows) for x, rows in zip((b, a) if swap else (a, b), (True, False), strict=True))
     numbers = ((left.contracted, right.contracted), (left.batch, right.batch))
     y = lax.optimization_barrier(
         eqn.primitive.bind(left.array, right.array, **{**eqn.params, "dimension_numbers": numbers})
     )
     return [_swap(y, len(left.batch), len(left.free), len(right.free)) if swap else y]
+
+
+def _batched(x, net, rows):
+    """The operand with the networks as the first axis of its batch; in rows, if so asked.
+
+    What had to be moved is behind a barrier, which keeps XLA from undoing it.
+    """
+    array, axes = x.array, x[3:]
+    moved = not x.mapped or (rows and not x.in_rows)
+    if rows:
+        array = lax.transpose(array, (0, *(i + 1 for i in x.axes)) if x.mapped else x.axes)
+        ends = itertools.accumulate(map(len, axes), initial=0)
+        axes = [range(i, j) for i, j in itertools.pairwise(ends)]
+    if not x.mapped:
+        array = lax.broadcast(array, (net.n,))
+    batch, free, contracted = (tuple(i + 1 for i in part) for part in axes)
+    array = lax.optimization_barrier(array) if moved else array
+    return _Operand(array, True, array.shape[1:], (0, *batch), free, contracted)
 
 
 def _swap(x, before, i, j):
