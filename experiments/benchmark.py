@@ -4,10 +4,11 @@
                                     [--out FOLDER]
 
 Jobs: xor, xor-relu, xor-sgd, xor-relu-sgd (2-8-2, full batch of four rows, 4,096 networks), digits (64-64-10, batch 64,
-64 networks), wide (64-256-256-10, batch 64, 32 networks), one-xor, one-digits, one-wide (a single network), predict
-(many rows, and one), cold (processes, from their start to the accuracy), networks (time and memory against their
-number, 1 to 10^6) and commands (from process start to exit). Rivals come with `pip install 'jaxnn[lab,rivals]'`; absent
-ones are skipped with a word. On a GPU there are 1,000 digits networks and 10^6 XOR networks.
+64 networks), wide (64-256-256-10, batch 64, 32 networks), one-xor, one-digits, one-wide (a single network), products
+(of the shapes of these steps, alone: how near the peak a step can come), predict (many rows, and one), cold (processes,
+from their start to the accuracy), networks (time and memory against their number, 1 to 10^6) and commands (from process
+start to exit). Rivals come with `pip install 'jaxnn[lab,rivals]'`; absent ones are skipped with a word. On a GPU there
+are 1,000 digits networks and 10^6 XOR networks.
 
 All start from the same weights and see the same minibatches, in float32, with the same optimizer, on all cores, and
 evaluate nothing before the end: "gap" is how far 99 % of the losses are at most from ours, relatively, a few epochs in.
@@ -42,6 +43,7 @@ import numpy as np
 from rivals.jobs import JOBS, ON_GPU, order_of, outcome_of, rows_of, start_of
 from rivals.systems import SYSTEMS
 
+PRODUCTS = 200  # one after the other
 SCALING = JOBS["xor"]._replace(epochs=200, block=500)
 COLD = {"one-digits": 3, "xor": 1, "digits": 1, "wide": 1}  # processes of each
 COMMANDS = {
@@ -53,8 +55,8 @@ COLUMNS = (
     "job system networks threads unit units seconds seconds_min seconds_max ratio ratio_min ratio_max share_of_peak "
     "gap accuracy import_s trace_s compile_s peak_mib"
 ).split()
-QUICK = {"jobs": ["xor", "digits", "predict", "cold", "networks"], "rounds": 1, "budget": 0.1}
-FULL = {"jobs": [*JOBS, "predict", "cold", "networks", "commands"], "rounds": 7, "budget": 0.25}
+QUICK = {"jobs": ["xor", "digits", "products", "predict", "cold", "networks"], "rounds": 1, "budget": 0.1}
+FULL = {"jobs": [*JOBS, "products", "predict", "cold", "networks", "commands"], "rounds": 7, "budget": 0.25}
 
 
 def seconds(function, *arguments):
@@ -117,6 +119,39 @@ def on_best_threads(system, train, epochs):
     return partial(on, best), times[best], best
 
 
+def measure_products(title, args):
+    """Batches of one matrix product after another, spread over the devices as training is, and by PyTorch."""
+    import jax
+
+    import jaxnn
+
+    def repeated(a, b):
+        def again(a, _):
+            a, c = jax.lax.optimization_barrier((a, a @ b))  # none is left out or taken together
+            return a, c[0, 0]
+
+        return jax.lax.scan(again, a, None, length=PRODUCTS)[1]
+
+    products = jax.jit(jaxnn.spread(repeated, (-1, -1)))
+    for rows, terms, columns in ((64, 64, 64), (64, 64, 10), (64, 256, 256), (64, 256, 10)):
+        n = JOBS["digits" if terms == 64 else "wide"].block
+        a, b = (np.ones((n, *shape), np.float32) for shape in ((rows, terms), (terms, columns)))
+        ours = [jax.numpy.array(np.moveaxis(x, 0, -1)) for x in (a, b)]
+        runs = {"jaxnn": (lambda ours=ours: products(*ours).block_until_ready(), PRODUCTS * n)}
+        if "baddbmm" in args.systems:
+            import torch
+
+            torch.set_num_threads(os.cpu_count())
+            theirs = torch.tensor(a), torch.tensor(b)
+            runs["baddbmm"] = (lambda theirs=theirs: [torch.bmm(*theirs) for _ in range(PRODUCTS)], PRODUCTS * n)
+        alternate(runs, 2)
+        times = alternate(runs, args.rounds)
+        for name, values in times.items():
+            share = 2 * rows * terms * columns / np.median(values) / args.peak
+            shape = f"{title} {rows}x{terms}x{columns}"
+            yield row_of(shape, SYSTEMS[name].label, n, "product", values, times["jaxnn"], share_of_peak=share)
+
+
 def measure_prediction(title, args):
     job = JOBS["one-digits"]
     arguments = job, start_of(job), rows_of(job.data), None
@@ -168,6 +203,7 @@ def measure_commands(title, args):
 
 
 MEASURES = {
+    "products": measure_products,
     "predict": measure_prediction,
     "cold": measure_cold,
     "networks": measure_networks,
@@ -289,7 +325,7 @@ def facts(args):
 
 def show(row):
     """Print a row of the table."""
-    small = row["unit"] in ("network-step", "row")
+    small = row["unit"] in ("network-step", "product", "row")
     text = f"{row['job']:<16} {row['system']:<21} {row['networks']:>7} "
     text += f"{row['seconds'] * 1e6:10.3f} us" if small else f"{row['seconds']:10.3f} s "
     text += f" per {row['unit']:<12}" + (f" {1 / row['seconds']:>12,.0f} /s" if small else "")
