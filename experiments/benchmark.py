@@ -7,7 +7,7 @@ Jobs: xor, xor-relu, xor-sgd, xor-relu-sgd (2-8-2, full batch of four rows, 4,09
 64 networks), wide (64-256-256-10, batch 64, 32 networks), one-xor, one-digits, one-wide (a single network), products
 (of the shapes of these steps, alone: how near the peak a step can come), predict (many rows, and one), cold (processes,
 from their start to the accuracy), networks (time and memory against their number, 1 to 10^6) and commands (from process
-start to exit). Rivals come with `pip install 'jaxnn[lab,rivals]'`; absent ones are skipped with a word. On a GPU there
+start to exit). Rivals come with `pip install -e '.[lab,rivals]'`; absent ones are skipped with a word. On a GPU there
 are 1,000 digits networks and 10^6 XOR networks.
 
 All start from the same weights and see the same minibatches, in float32, with the same optimizer, on all cores, and
@@ -16,8 +16,9 @@ Everything is counted per network-step: systems that train one network after ano
 early, after a share of a second. The clock includes our evaluations, before and after training, and no rival's.
 scikit-learn gets all minibatches as one epoch, which spares it the work between epochs, and gives XOR's two classes one
 score, so that its loss is another. PyTorch trains on one thread or on all, whichever is faster, and where networks are
-batched its optimizer is fused, its fastest. A cold process reads the rows from a file; we pay for drawing the weights,
-the rivals do not.
+batched its optimizer is fused, its fastest. All that runs on JAX runs under the flags of `use_all_cores`. Ours keeps of
+a network its loss and accuracy, rivals keep their weights. A cold process reads the rows from a file; we pay for
+drawing the weights, the rivals do not.
 
 Prints the peak of float32 matrix products, and for each job and system: time, ratio to ours in the same round (median,
 minimum, maximum), network-steps per second, share of the peak (matrix products only, without the first layer's input
@@ -44,6 +45,7 @@ from rivals.jobs import JOBS, ON_GPU, order_of, outcome_of, rows_of, start_of
 from rivals.systems import SYSTEMS
 
 PRODUCTS = 200  # one after the other
+SHAPES = {(64, 64, 64): 32, (64, 64, 10): 32, (64, 64, 256): 4, (64, 256, 256): 4, (64, 256, 10): 4}  # in a batch
 SCALING = JOBS["xor"]._replace(epochs=200, block=500)
 COLD = {"one-digits": 3, "xor": 1, "digits": 1, "wide": 1}  # processes of each
 COMMANDS = {
@@ -114,7 +116,10 @@ def on_best_threads(system, train, epochs):
         torch.set_num_threads(threads)
         return train(epochs)
 
-    times = {n: min(seconds(on, n, epochs)[0] for _ in range(2)) / epochs for n in (1, os.cpu_count())}
+    counts = (1, os.cpu_count())
+    alternate({n: (partial(on, n, epochs), epochs) for n in counts}, 1)
+    times = alternate({n: (partial(on, n, epochs), epochs) for n in counts}, 5)
+    times = {n: np.median(values) for n, values in times.items()}  # not the least: threads get in each other's way
     best = min(times, key=times.get)
     return partial(on, best), times[best], best
 
@@ -133,8 +138,7 @@ def measure_products(title, args):
         return jax.lax.scan(again, a, None, length=PRODUCTS)[1]
 
     products = jax.jit(jaxnn.spread(repeated, (-1, -1)))
-    for rows, terms, columns in ((64, 64, 64), (64, 64, 10), (64, 256, 256), (64, 256, 10)):
-        n = JOBS["digits" if terms == 64 else "wide"].block
+    for (rows, terms, columns), n in SHAPES.items():
         a, b = (np.ones((n, *shape), np.float32) for shape in ((rows, terms), (terms, columns)))
         ours = [jax.numpy.array(np.moveaxis(x, 0, -1)) for x in (a, b)]
         runs = {"jaxnn": (lambda ours=ours: products(*ours).block_until_ready(), PRODUCTS * n)}
@@ -388,10 +392,11 @@ def parse(arguments):
     parser.add_argument("--systems", nargs="+", metavar="NAME", choices=SYSTEMS, help=f"of {' '.join(SYSTEMS)}")
     parser.add_argument("--rounds", type=int, help="default: 7, quick 1")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="default: results/ beside this script, quick: results/quick/")
+    parser.add_argument("--out", type=Path, help="default: results/ beside this script; of a part, results/quick/")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     args = parser.parse_args(arguments)
-    args.out = args.out or Path(__file__).parent / "results" / ("quick" if args.quick else "")
+    part = args.quick or args.jobs or args.systems
+    args.out = args.out or Path(__file__).parent / "results" / ("quick" if part else "")
     for name, value in (QUICK if args.quick else FULL).items():
         if getattr(args, name, None) is None:
             setattr(args, name, value)
@@ -414,7 +419,7 @@ def skip_absent(args):
     for name, system in list(args.systems.items()):
         absent = [m for m in system.modules if util.find_spec(m.split(".")[0]) is None]
         if absent:
-            print(f"{system.label}: skipped, there is no {absent[0]} here: pip install 'jaxnn[lab,rivals]'")
+            print(f"{system.label}: skipped, there is no {absent[0]} here: pip install -e '.[lab,rivals]'")
             del args.systems[name]
 
 
@@ -427,6 +432,12 @@ def main(arguments=None):
     from jaxnn.devices import use_all_cores
 
     begun = time.perf_counter()
+    if util.find_spec("sklearn") is None:
+        sys.exit("there is no scikit-learn here, which has the digits: pip install -e '.[lab,rivals]'")
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        sys.exit(f"--out {args.out}: {error.strerror}; expected a folder that can be written")
     use_all_cores()
     skip_absent(args)
     if jax.default_backend() == "gpu":
@@ -445,11 +456,10 @@ def main(arguments=None):
             for row in MEASURES.get(title, measure_training)(title, args):
                 table.append(row)
                 show(row)
-    args.out.mkdir(parents=True, exist_ok=True)
     write_csv(args.out / "benchmark.csv", table, notes)
     if "networks" in args.jobs:
         draw(args.out / "benchmark.png", table, notes)
-    print(f"{time.perf_counter() - begun:.0f} s; benchmark.csv and benchmark.png in {args.out}")
+    print(f"{time.perf_counter() - begun:.0f} s; results in {args.out}")
     return None
 
 

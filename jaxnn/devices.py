@@ -16,7 +16,8 @@ import jax
 # costs LLVM time and gains nothing after that. A version of XLA that does not know an extra option ignores it.
 _OPTIONS = (
     "--xla_backend_extra_options=xla_cpu_small_while_loop_byte_threshold=100000000,xla_cpu_use_multi_output_fusion,"
-    "xla_cpu_disable_slp_vectorizer --xla_backend_optimization_level=1"
+    "xla_cpu_disable_slp_vectorizer",
+    "--xla_backend_optimization_level=1",
 )
 # Vectors as wide as the processor has. An unknown flag ends the process, so only versions that were tried get this one.
 _WIDE_VECTORS, _TRIED = "--xla_cpu_prefer_vector_width=512", (0, 12)
@@ -31,10 +32,20 @@ def use_all_cores() -> None:
     >>> use_all_cores()  # doctest: +SKIP
     """
     flags = os.environ.get("XLA_FLAGS", "")
-    if "xla_backend_extra_options" not in flags:
-        wide = _WIDE_VECTORS if jax.version.__version_info__[:2] <= _TRIED else ""
-        os.environ["XLA_FLAGS"] = " ".join([flags, _OPTIONS, wide]).strip()
-    jax.config.update("jax_num_cpu_devices", os.cpu_count())
+    wide = (_WIDE_VECTORS,) if jax.version.__version_info__[:2] <= _TRIED else ()
+    new = [option for option in (*_OPTIONS, *wide) if option.split("=")[0] not in flags]
+    os.environ["XLA_FLAGS"] = " ".join([flags, *new]).strip()
+    if "--xla_force_host_platform_device_count" not in flags:
+        jax.config.update("jax_num_cpu_devices", cores())
+
+
+def cores() -> int:
+    """How many CPU cores this process may use.
+
+    >>> cores() >= 1
+    True
+    """
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def compile_ahead(jobs: Iterable, compile: Callable) -> Iterator[tuple[Any, Any]]:
@@ -46,13 +57,13 @@ def compile_ahead(jobs: Iterable, compile: Callable) -> Iterator[tuple[Any, Any]
     [1, 4, 9]
     """
     jobs, programs = iter(jobs), deque()
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
 
         def submit(count):
             programs.extend((job, pool.submit(compile, job)) for job in itertools.islice(jobs, count))
 
         try:
-            submit(4 * os.cpu_count())  # no more: each program takes memory maps, of which a process has 65,530
+            submit(4 * cores())  # no more: each program takes memory maps, of which a process has 65,530
             while programs:
                 job, program = programs.popleft()
                 yield job, program.result()
@@ -82,7 +93,7 @@ def machine() -> dict[str, str | int]:
     devices = jax.local_devices()
     return {
         "processor": _processor() or platform.machine(),
-        "cores": os.cpu_count(),
+        "cores": cores(),
         "devices": f"{len(devices)} x {devices[0].device_kind}",
         "platform": platform.platform(),
     }

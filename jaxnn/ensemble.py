@@ -33,7 +33,10 @@ _APPENDED = {
         "shape": (*p["shape"], n),
         "broadcast_dimensions": (*p["broadcast_dimensions"], len(p["shape"])),
     },
-    "reshape": lambda p, shape, n: {"new_sizes": (*p["new_sizes"], n)},
+    "reshape": lambda p, shape, n: {
+        "new_sizes": (*p["new_sizes"], n),
+        "dimensions": p["dimensions"] and (*p["dimensions"], len(shape)),
+    },
     "transpose": lambda p, shape, n: {"permutation": (*p["permutation"], len(shape))},
     "slice": lambda p, shape, n: {
         "start_indices": (*p["start_indices"], 0),
@@ -45,8 +48,6 @@ _APPENDED = {
 _SAME_AXES = frozenset("argmax argmin cumsum reduce_and reduce_max reduce_min reduce_or squeeze".split())
 _CALLS = {
     "closed_call": "call_jaxpr",
-    "custom_jvp_call": "call_jaxpr",
-    "custom_vjp_call": "call_jaxpr",
     "jit": "jaxpr",
     "pjit": "jaxpr",
 }
@@ -78,20 +79,8 @@ def ensemble(function: Callable, in_axes: Sequence[int | None]) -> Callable:
     """
 
     def mapped(*args):
-        leaves, tree = jax.tree.flatten(args)
-        flags = [axis is not None for axis, arg in zip(in_axes, args, strict=True) for _ in jax.tree.leaves(arg)]
-        leaves = [jnp.asarray(leaf) for leaf in leaves]
-        sizes = {leaf.shape[-1] for leaf, flag in zip(leaves, flags, strict=True) if flag and leaf.ndim}
-        if len(sizes) != 1:
-            raise ValueError(
-                f"ensemble: the mapped arguments have last axes of sizes {sorted(sizes)}; expected one common number "
-                "of networks, at the end of every array of at least one argument."
-            )
-        (n,) = sizes
-        one = [
-            jax.ShapeDtypeStruct(leaf.shape[: leaf.ndim - flag], leaf.dtype)
-            for leaf, flag in zip(leaves, flags, strict=True)
-        ]
+        leaves, tree, flags, n = _networks_of(args, in_axes)
+        one = [_abstract(x, x.shape[:-1] if flag else x.shape) for x, flag in zip(leaves, flags, strict=True)]
         closed, shape = jax.make_jaxpr(function, return_shape=True)(*jax.tree.unflatten(tree, one))
         products = []
         _mapped_outputs(closed.jaxpr, flags, products)
@@ -126,16 +115,14 @@ def spread(function: Callable, in_axes: Sequence[int | None]) -> Callable:
     mapped = ensemble(function, in_axes)
 
     def over_devices(*args):
-        leaves, tree = jax.tree.flatten(args)
-        flags = [axis is not None for axis, arg in zip(in_axes, args, strict=True) for _ in jax.tree.leaves(arg)]
-        n = next(leaf.shape[-1] for leaf, flag in zip(leaves, flags, strict=True) if flag)
+        leaves, tree, flags, n = _networks_of(args, in_axes)
         more = -n % mesh.size
         filled = [
-            jnp.concatenate([x, *[x[..., -1:]] * more], axis=-1) if flag else jnp.asarray(x)
+            jnp.concatenate([x, *[x[..., -1:]] * more], axis=-1) if flag else x
             for x, flag in zip(leaves, flags, strict=True)
         ]
         share = [
-            jax.ShapeDtypeStruct((*x.shape[:-1], x.shape[-1] // mesh.size) if flag else x.shape, x.dtype)
+            _abstract(x, (*x.shape[:-1], x.shape[-1] // mesh.size) if flag else x.shape)
             for x, flag in zip(filled, flags, strict=True)
         ]
         # Traced here, once, for the shapes of the outputs as well.
@@ -152,6 +139,29 @@ def spread(function: Callable, in_axes: Sequence[int | None]) -> Callable:
         return jax.tree.unflatten(jax.tree.structure(shapes), [x[..., :n] for x in out])
 
     return over_devices
+
+
+def _networks_of(args, in_axes):
+    """The arguments as arrays with their tree, which of them are mapped, and the number of networks."""
+    leaves, tree = jax.tree.flatten(args)
+    if not isinstance(in_axes, Sequence) or len(in_axes) != len(args) or not {*in_axes} <= {-1, None}:
+        raise ValueError(
+            f"ensemble: in_axes={in_axes} for {len(args)} arguments; expected one entry for each: -1 where the "
+            "networks are the last axis, None where all networks share it."
+        )
+    flags = [axis is not None for axis, arg in zip(in_axes, args, strict=True) for _ in jax.tree.leaves(arg)]
+    leaves = [jnp.asarray(leaf) for leaf in leaves]
+    sizes = {x.shape[-1] if x.ndim else "none" for x, flag in zip(leaves, flags, strict=True) if flag}
+    if len(sizes) != 1 or "none" in sizes:
+        raise ValueError(
+            f"ensemble: the mapped arguments have last axes of sizes {sorted(sizes, key=str)}; expected one common "
+            "number of networks, at the end of every array of at least one argument."
+        )
+    return leaves, tree, flags, *sizes
+
+
+def _abstract(x, shape):
+    return jax.ShapeDtypeStruct(shape, x.dtype, weak_type=getattr(x, "weak_type", False))  # a key has none
 
 
 def _networks_last(x):
@@ -189,8 +199,7 @@ def _evaluate(closed, net, values, flags):
         if name in _CALLS:
             out = _evaluate(eqn.params[_CALLS[name]], net, xs, ms)
         elif not any(ms):
-            ys = eqn.primitive.bind(*xs, **eqn.params)
-            out = [(y, False) for y in (ys if eqn.primitive.multiple_results else [ys])]
+            out = [(y, False) for y in _bind(eqn, *xs)]
         elif name == "scan":
             out = _scan(eqn, net, xs, ms)
         elif name == "cond" and not ms[0]:
@@ -202,10 +211,15 @@ def _evaluate(closed, net, values, flags):
     return [read(v) for v in jaxpr.outvars]
 
 
-def _vmap(eqn, net, xs, ms):
-    bind, axis = partial(eqn.primitive.bind, **eqn.params), net.axis
-    ys = jax.vmap(bind, [axis if m else None for m in ms], out_axes=axis, axis_size=net.n)(*xs)
+def _bind(eqn, *xs):
+    """The outputs of a primitive; a function with derivatives of its own keeps them."""
+    ys = eqn.primitive.bind(*xs, **eqn.primitive.get_bind_params(eqn.params))
     return ys if eqn.primitive.multiple_results else [ys]
+
+
+def _vmap(eqn, net, xs, ms):
+    axes = [net.axis if m else None for m in ms]
+    return jax.vmap(partial(_bind, eqn), axes, out_axes=net.axis, axis_size=net.n)(*xs)
 
 
 def _elementwise(eqn, net, xs, ms):
@@ -289,7 +303,10 @@ def _small_product(eqn, net, xs, ms):
     """Networks last. A short one is (batch, free, 1, networks) * (batch, 1, free, networks), summed."""
     a, b = _operands(eqn, xs, ms)
     before, left, right = len(a.batch), len(a.free), len(b.free)
-    if 0 < _terms(eqn) <= _SHORT:
+    dtypes = {v.aval.dtype for v in (*eqn.invars, *eqn.outvars)}
+    # Narrow numbers are summed in wider ones by a product.
+    plain = len(dtypes) == 1 and min(dtypes).itemsize >= 4
+    if plain and 0 < _terms(eqn) <= _SHORT:
         sides = (_slices(x.array, x.shape, x.contracted, (*x.batch, *x.free), x.mapped) for x in (a, b))
         first, *others = (
             lax.mul(

@@ -49,7 +49,7 @@ CURVES = ("loss", "metric", "validation_loss", "validation_metric")
 class SweepResult(NamedTuple):
     """A table with one row for each trial, and the learning curves."""
 
-    table: dict[str, np.ndarray]  # (trials,) each: trial, problem, the static choices, the numbers, `Outcome`, seconds
+    table: dict[str, np.ndarray]  # (trials,) each: trial, the static choices, the numbers, `Outcome`, seconds
     curves: dict[str, np.ndarray]  # of CURVES, (trials, evaluations), NaN where the task has fewer evaluations
     steps: dict[str, np.ndarray]  # task -> (evaluations,), the steps of its evaluations (of its last group)
 
@@ -67,7 +67,7 @@ class SweepResult(NamedTuple):
         """The trials of both, of sweeps with the same columns."""
         table = {name: np.concatenate([column, other.table[name]]) for name, column in self.table.items()}
         table["trial"] = np.arange(len(table["trial"]))
-        length = max(curve.shape[1] for result in (self, other) for curve in result.curves.values())
+        length = max((curve.shape[1] for result in (self, other) for curve in result.curves.values()), default=0)
         curves = {
             name: np.concatenate([_padded(curve, length), _padded(other.curves[name], length)])
             for name, curve in self.curves.items()
@@ -249,7 +249,7 @@ def _run(trials, problems, root, folder, block, curves, programs, progress) -> S
     for group in trials.groups:
         problem, task = group.choices.problem(problems), group.choices.task
         rows = order(len(problem.data.train.y), problem.epochs, problem.batch_size)
-        jobs.append(_Job(group, problem, root, rows, _block_size(group, problem, block[task]), folder))
+        jobs.append(_Job(group, problem, root, rows, _block_size(group, problem, block.get(task)), folder))
     blocks = [[job.load(start, curves) for start in job.starts] for job in jobs]
     # A program is compiled only for a group with a block that is not there yet.
     missing = {

@@ -347,10 +347,13 @@ def test_all_cores_are_devices_and_flags_of_the_user_stay(monkeypatch):
     monkeypatch.undo()
     updates = {}
     monkeypatch.setattr(jax.config, "update", updates.__setitem__)
-    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=false")
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=false --xla_cpu_prefer_vector_width=128")
     devices.use_all_cores()
-    assert updates == {"jax_num_cpu_devices": os.cpu_count()}
+    assert updates == {"jax_num_cpu_devices": devices.cores()}
     flags = os.environ["XLA_FLAGS"]
-    assert flags.startswith("--xla_cpu_enable_fast_math=false --xla_backend_extra_options=")
+    assert flags.startswith(
+        "--xla_cpu_enable_fast_math=false --xla_cpu_prefer_vector_width=128 --xla_backend_extra_options="
+    )
+    assert flags.count("--xla_cpu_prefer_vector_width") == 1
     devices.use_all_cores()
     assert os.environ["XLA_FLAGS"] == flags

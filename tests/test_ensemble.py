@@ -60,6 +60,13 @@ FUNCTIONS = {
     "scan": carried(4),
     "checkpoint": lambda w, x: jax.grad(lambda v: jax.checkpoint(jnp.sin)(v).sum())(w),
     "hessian": lambda w, x: jax.hessian(lambda v: jnp.tanh(x.T[:, :3] @ v).sum())(w),
+    "sums of narrow numbers": lambda w, x: (
+        lax.dot((w > 0).astype(jnp.int8).T * 100, jnp.full((3, 2), 100, jnp.int8), preferred_element_type=jnp.int32),
+        (w > 0).T @ (x > 0),
+        lax.dot(w.astype(jnp.bfloat16).T, x.astype(jnp.bfloat16), preferred_element_type=jnp.float32),
+    ),
+    "reshape in another order": lambda w, x: lax.reshape(w, (12,), dimensions=(1, 0)),
+    "a weak type": lambda w, x: w.astype(jnp.bfloat16) * 3.0,
     "linear algebra": lambda w, x: jnp.linalg.inv(w @ w.T + 5 * jnp.eye(3)),
     "large products, their sums first or last": lambda w, x: (
         jnp.tile(w, (20, 10)).T @ jnp.tile(w, (20, 20)),
@@ -127,6 +134,37 @@ def test_one_trace_for_any_number_of_calls():
     f = jax.jit(ensemble(chex.assert_max_traces(lambda w: jnp.tanh(w), 1), (-1,)))
     f(normal(3, N))
     f(normal(3, N, seed=1))
+
+
+@jax.custom_vjp
+def hundredfold(x):
+    return jnp.sin(x)
+
+
+hundredfold.defvjp(lambda x: (jnp.sin(x), None), lambda _, g: (100 * g,))
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize(
+    "f", [jax.nn.relu, hundredfold, lambda w: lax.scan(lambda c, r: (hundredfold(c + r), c), w[0], w)]
+)
+def test_derivatives_of_their_own_are_kept(f):
+    w = jnp.round(normal(3, 4, N))  # with zeros, where relu's derivative is a choice
+
+    def total(mapped):
+        return jax.grad(lambda w: sum(jnp.sum(leaf) for leaf in jax.tree.leaves(mapped(w))))(w)
+
+    chex.assert_trees_all_close(total(ensemble(f, (-1,))), total(jax.vmap(f, -1, -1)), rtol=1e-6)
+
+
+def test_an_axis_that_is_not_the_last_raises():
+    for axes in ((0,), -1, (-1, None), "a"):
+        with pytest.raises(ValueError, match="expected one entry for each"):
+            ensemble(jnp.sin, axes)(normal(2, 5))
+    with pytest.raises(ValueError, match="at least one argument"):
+        spread(jnp.add, (None, None))(1.0, 2.0)
+    with pytest.raises(ValueError, match=r"\[5, 'none'\]"):
+        spread(jnp.add, (-1, -1))(1.0, normal(2, 5))
 
 
 def test_disagreeing_sizes_raise():
