@@ -8,7 +8,8 @@ Jobs: xor, xor-relu, xor-sgd, xor-relu-sgd (2-8-2, full batch of four rows, 4,09
 (of the shapes of these steps, alone: how near the peak a step can come), predict (many rows, and one), cold (processes,
 from their start to the accuracy), networks (time and memory against their number, 1 to 10^6) and commands (from process
 start to exit). Rivals come with `pip install -e '.[lab,rivals]'`; absent ones are skipped with a word. On a GPU there
-are 1,000 digits networks and 10^6 XOR networks.
+are 1,000 digits networks and 10^6 XOR networks, and products are TF32 unless JAX_DEFAULT_MATMUL_PRECISION is highest,
+PyTorch's as well.
 
 All start from the same weights and see the same minibatches, in float32, with the same optimizer, on all cores, and
 evaluate nothing before the end: "gap" is how far 99 % of the losses are at most from ours, relatively, a few epochs in.
@@ -41,8 +42,8 @@ from importlib import import_module, metadata, util
 from pathlib import Path
 
 import numpy as np
-from rivals.jobs import JOBS, ON_GPU, order_of, outcome_of, rows_of, start_of
-from rivals.systems import SYSTEMS
+from rivals.jobs import BLOCK_ON_GPU, JOBS, ON_GPU, order_of, outcome_of, rows_of, start_of
+from rivals.systems import SYSTEMS, torch_ready
 
 PRODUCTS = 200  # one after the other
 SHAPES = {(64, 64, 64): 32, (64, 64, 10): 32, (64, 64, 256): 4, (64, 256, 256): 4, (64, 256, 10): 4}  # in a batch
@@ -131,23 +132,25 @@ def measure_products(title, args):
     import jaxnn
 
     def repeated(a, b):
-        def again(a, _):
+        def once_more(a, _):
             a, c = jax.lax.optimization_barrier((a, a @ b))  # none is left out or taken together
             return a, c[0, 0]
 
-        return jax.lax.scan(again, a, None, length=PRODUCTS)[1]
+        return jax.lax.scan(once_more, a, None, length=PRODUCTS)[1]
+
+    def again(product, sides):
+        return [product(*sides) for _ in range(PRODUCTS)][-1][0, 0, 0].item()  # waits for a GPU
 
     products = jax.jit(jaxnn.spread(repeated, (-1, -1)))
+    torch = torch_ready() if "baddbmm" in args.systems else None
     for (rows, terms, columns), n in SHAPES.items():
         a, b = (np.ones((n, *shape), np.float32) for shape in ((rows, terms), (terms, columns)))
         ours = [jax.numpy.array(np.moveaxis(x, 0, -1)) for x in (a, b)]
         runs = {"jaxnn": (lambda ours=ours: products(*ours).block_until_ready(), PRODUCTS * n)}
-        if "baddbmm" in args.systems:
-            import torch
-
+        if torch:
             torch.set_num_threads(os.cpu_count())
             theirs = torch.tensor(a), torch.tensor(b)
-            runs["baddbmm"] = (lambda theirs=theirs: [torch.bmm(*theirs) for _ in range(PRODUCTS)], PRODUCTS * n)
+            runs["baddbmm"] = (lambda theirs=theirs: again(torch.bmm, theirs), PRODUCTS * n)
         alternate(runs, 2)
         times = alternate(runs, args.rounds)
         for name, values in times.items():
@@ -265,16 +268,20 @@ def once(system, is_ours, job, args):
 
 def points(system, is_ours, args):
     """(networks, seconds, peak memory so far), as far as patience goes."""
-    took = 0
+    took, block = 0, SCALING.block
+    if is_ours:
+        import jax
+
+        block = block if jax.default_backend() == "cpu" else BLOCK_ON_GPU
     for n in [10] if args.quick else [10**k for k in range(7)]:
         if 10 * took > (60 if is_ours else 25):
             return
-        job = SCALING._replace(networks=n)
+        job = SCALING._replace(networks=n, block=block)
         train, _ = system.prepare(job, None if is_ours else start_of(job), rows_of(job.data), None)
         if not is_ours:
             train, *_ = on_best_threads(system, train, 2)
         took = seconds(train, job.epochs)[0]
-        if took < 3 or (is_ours and n <= SCALING.block):  # the first call compiles
+        if took < 3 or (is_ours and n <= block):  # the first call compiles
             took = seconds(train, job.epochs)[0]
         yield n, took, peak_mib()
 
@@ -296,10 +303,8 @@ def sgemm_peaks(systems, size):
     on_jax, product = jax.numpy.array(a), jax.jit(lambda a: a @ a)
     calls = {"numpy": lambda: a @ a, "jax": lambda: product(on_jax).block_until_ready()}
     if "baddbmm" in systems:
-        import torch
-
-        on_torch = torch.tensor(a)
-        calls["PyTorch"] = lambda: on_torch @ on_torch
+        on_torch = torch_ready().tensor(a)
+        calls["PyTorch"] = lambda: (on_torch @ on_torch)[0, 0].item()  # waits for a GPU
     times = alternate({name: (call, 2 * size**3) for name, call in calls.items()}, 8)
     return {name: 1 / values.min() for name, values in times.items()}
 
@@ -317,8 +322,8 @@ def facts(args):
     if "baddbmm" in args.systems:
         threads.append(f"{import_module('torch').get_num_threads()} PyTorch threads")
     if jax.default_backend() == "gpu":
-        threads.append(f"{jax.devices()[0].device_kind}, matmul precision {jax.config.jax_default_matmul_precision}")
-        threads.append("None means TF32 where the GPU has it")
+        precise = jax.config.jax_default_matmul_precision in ("highest", "float32")
+        threads.append(f"{jax.devices()[0].device_kind}, its matrix products {'float32' if precise else 'TF32'}")
     return [
         f"{processor}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start",
         f"Python {platform.python_version()}, {', '.join(versions)}",
@@ -440,9 +445,10 @@ def main(arguments=None):
         sys.exit(f"--out {args.out}: {error.strerror}; expected a folder that can be written")
     use_all_cores()
     skip_absent(args)
-    if jax.default_backend() == "gpu":
+    on_gpu = jax.default_backend() == "gpu"
+    if on_gpu:
         args.jobs = {title: job and job._replace(**ON_GPU.get(title, {})) for title, job in args.jobs.items()}
-    peaks = sgemm_peaks(args.systems, 1024 if args.quick else 2048)
+    peaks = sgemm_peaks(args.systems, 1024 if args.quick else 4096 if on_gpu else 2048)
     args.peak = max(peaks.values())
     listed = ", ".join(f"{name} {peak / 1e9:.0f}" for name, peak in peaks.items())
     notes = [*facts(args), f"float32 matrix products, GFLOP/s: {listed}; the largest is the peak"]

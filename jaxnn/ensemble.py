@@ -330,8 +330,10 @@ def _large_product(eqn, net, xs, ms):
 
     XLA's fast products on CPU want the sum along the last axis of the left side. Where it is the first one on both
     sides, as in the gradient of a weight, the side that is cheaper to transpose becomes the left one. A small side that
-    all networks share is repeated; with a large one, all networks together are one product.
+    all networks share is repeated; with a large one, all networks together are one product. A GPU takes any layout.
     """
+    if jax.default_backend() != "cpu":
+        return _vmap(eqn, net, xs, ms)
     a, b = _operands(eqn, xs, ms)
     if not all(ms):
         shared, own = (b, a) if a.mapped else (a, b)

@@ -102,8 +102,8 @@ def sweep(
       seed: of the root key. It draws the order of the rows, which all trials of a task share; with a trial's own seed
         it draws the weights.
       folder: keeps every finished block, so that the same call after an interruption goes on where it was.
-      block: so many networks train together in one program, of all tasks or by task; fewer, where they would not fit
-        the cache. Where None, at most as many as the group has.
+      block: so many networks train together in one program, of all tasks or by task, rounded up to a multiple of the
+        devices; fewer, where they would not fit the cache. Where None, at most as many as the group has.
       curves: keep the learning curves in the result (in the folder they are kept anyway).
       programs: compiled programs by group, to be shared between sweeps; filled here.
       progress: tells how far it is; silent where None.
@@ -407,11 +407,12 @@ def _block_size(group: Group, problem: Problem, requested: int | None) -> int:
 
 
 def _networks_per_device(network, problem: Problem) -> int:
-    """A power of two up to 256 such that what a step touches stays in the cache; of wide networks a single one."""
+    """A power of two: so many that a step stays in a CPU's cache, or keeps a GPU busy; of wide networks a single one."""
+    floats_at_once, most = (2**20, 8) if jax.default_backend() == "cpu" else (2**26, 17)
     params = jax.eval_shape(network.init, jax.random.key(0))
     rows, features = problem.data.train.x.shape
     x = jax.ShapeDtypeStruct((problem.batch_size or rows, features), jnp.float32)
     forward = jax.make_jaxpr(network.apply)(params, x).jaxpr
     floats = 4 * sum(leaf.size for leaf in jax.tree.leaves(params))
     floats += 2 * sum(v.aval.size for eqn in forward.eqns for v in eqn.outvars)
-    return 2 ** int(np.clip(np.log2(2**20 / floats), 0, 8))
+    return 2 ** int(np.clip(np.log2(floats_at_once / floats), 0, most))

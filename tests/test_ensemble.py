@@ -77,10 +77,13 @@ FUNCTIONS = {
 }
 
 
-@pytest.fixture(params=[-1, 2**14, 2**62], ids=["all first", "as they are", "all last"])
+@pytest.fixture(params=["all first", "as they are", "all last", "all first, on a GPU"])
 def small(request, monkeypatch):
-    """Where the networks lie is a matter of speed."""
-    monkeypatch.setattr(import_module("jaxnn.ensemble"), "_SMALL", request.param)
+    """Where the networks lie, and how products are laid out, is a matter of speed."""
+    least = {"as they are": 2**14, "all last": 2**62}.get(request.param, -1)
+    monkeypatch.setattr(import_module("jaxnn.ensemble"), "_SMALL", least)
+    if "GPU" in request.param:
+        monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
 
 
 @pytest.mark.usefixtures("small")

@@ -408,3 +408,14 @@ def test_the_batch_size_is_a_static_choice(once, programs):
 def test_a_block_has_networks(block):
     with pytest.raises(ValueError, match="expected at least 1 network"):
         sweep(TRIALS, PROBLEMS, block=block)
+
+
+def test_a_gpu_trains_more_networks_at_once(tmp_path, monkeypatch):
+    """As many as a CPU's cache holds would leave it waiting for its next kernel."""
+    rows = xor()
+    problems = {"xor": Problem(Split(rows, rows, rows), epochs=1)}
+    trials = grid(task="xor", hidden=2, activation="tanh", learning_rate=0.1, seed=range(520))
+    for backend, blocks in {"cpu": 2, "gpu": 1}.items():
+        monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
+        sweep(trials, problems, folder=tmp_path / backend)
+        assert len(list((tmp_path / backend / "blocks").iterdir())) == blocks

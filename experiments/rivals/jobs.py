@@ -55,7 +55,12 @@ JOBS = {
     "one-digits": DIGITS._replace(networks=1),
     "one-wide": WIDE._replace(networks=1),
 }
-ON_GPU = {"xor": {"networks": 10**6, "block": 10**6}, "digits": {"networks": 1000, "block": 1000}}
+BLOCK_ON_GPU = 125_000  # XOR networks
+ON_GPU = {
+    **{job: {"networks": 10**6, "block": BLOCK_ON_GPU} for job in JOBS if job.startswith("xor")},
+    "digits": {"networks": 1000, "block": 1000},
+    "wide": {"networks": 128, "block": 128},
+}
 
 
 @cache

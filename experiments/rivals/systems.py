@@ -4,6 +4,7 @@ Weights travel as [W₁, b₁, W₂, ...] with the networks first, (networks, fa
 Rivals are imported inside the functions, so that the absent ones can be skipped and a process loads only its own.
 """
 
+import os
 import warnings
 from collections.abc import Callable
 from functools import cache, partial
@@ -120,11 +121,19 @@ def torch_optimizer(job, params, fused=True):
     return getattr(torch.optim, {"adam": "Adam", "sgd": "SGD"}[job.optimizer])(params, lr=job.rate, fused=fused)
 
 
-def torch_rows(rows, order):
+def torch_ready():
+    """PyTorch, on the GPU where there is one, with products as precise as JAX's: TF32, or float32 where that is set."""
     import torch
 
     if torch.cuda.is_available():
         torch.set_default_device("cuda")
+        asked = os.environ.get("JAX_DEFAULT_MATMUL_PRECISION")
+        torch.set_float32_matmul_precision("highest" if asked in ("highest", "float32") else "high")
+    return torch
+
+
+def torch_rows(rows, order):
+    torch = torch_ready()
     return torch.tensor(rows[0]), torch.tensor(rows[1]).long(), order if order is None else torch.tensor(order)
 
 
