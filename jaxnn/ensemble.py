@@ -256,11 +256,15 @@ def _slices(x, shape, axes, order, mapped):
 
 
 def _reduce_sum(eqn, net, xs, ms):
+    """A short sum, written out; of slices that differ from those of a product, so that both fuse with what they need."""
     axes, shape = eqn.params["axes"], eqn.invars[0].aval.shape
-    if not 0 < math.prod(shape[i] for i in axes) <= _SHORT:
+    terms, rest = math.prod(shape[i] for i in axes), [i for i in range(len(shape)) if i not in axes]
+    if not 0 < terms <= _SHORT:
         return _append(eqn, net, xs, ms)
-    first, *others = _slices(xs[0], shape, axes, [i for i in range(len(shape)) if i not in axes], True)
-    return [sum(others, start=first)]
+    flat = lax.transpose(xs[0], (*axes, *rest, len(shape))).reshape(-1, net.n)
+    size = len(flat) // terms
+    first, *others = (flat[i * size : (i + 1) * size] for i in range(terms))
+    return [sum(others, start=first).reshape(*(shape[i] for i in rest), net.n)]
 
 
 class _Operand(NamedTuple):

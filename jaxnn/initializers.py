@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 # The standard deviation of a standard normal cut off at ±2.
 _TRUNCATED_STD = 0.87962566103423978
@@ -143,11 +144,11 @@ def draw_weight(initializer, key, fan_in: int, fan_out: int, gain: float = 1.0, 
     >>> print(weight.shape, f"{weight.std():.2f}")
     (400, 100) 0.10
     """
-    record = get_initializer(initializer)
-    unit = _draw(record.draw, key, (fan_in, fan_out), jnp.dtype(dtype))
-    return unit * jnp.asarray(record.std(fan_in, fan_out, gain, first), dtype)
+    record, dtype = get_initializer(initializer), jnp.dtype(dtype)
+    std = np.asarray(record.std(fan_in, fan_out, gain, first), dtype)
+    return _draw(record.draw, key, (fan_in, fan_out), dtype, std)
 
 
 @partial(jax.jit, static_argnums=(0, 2, 3))
-def _draw(draw, key, shape, dtype):
-    return draw(key, shape, dtype)  # one program for all activations, which differ in the standard deviation alone
+def _draw(draw, key, shape, dtype, std):
+    return draw(key, shape, dtype) * std  # one program for all activations, which differ in the standard deviation

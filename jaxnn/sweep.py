@@ -326,9 +326,8 @@ class _Job(NamedTuple):
     def drawn(self, start):
         """What is the block's own: first weights (trials, ...), keys, scalars; the last trial repeats to fill it up."""
         columns = {name: np.pad(c, (0, self.block - len(c)), "edge") for name, c in self.columns(start).items()}
-        keys = jax.vmap(partial(jax.random.fold_in, self.root))(columns.pop("seed"))
-        network, _ = self.group.choices.build(self.problem)
-        params = jax.vmap(lambda key: network.init(jax.random.fold_in(key, 0)))(keys)
+        keys, init_keys = _keys(self.root, columns.pop("seed"))
+        params = jax.vmap(self.group.choices.build(self.problem)[0].init)(init_keys)
         return params, keys, {name: column.astype(np.float32) for name, column in columns.items()}
 
     def compile(self):
@@ -351,6 +350,13 @@ class _Job(NamedTuple):
         if self.folder is not None:
             store.save(self.path(start), arrays, versions())
         return arrays if curves else _without_curves(arrays)
+
+
+@jax.jit
+def _keys(root, seeds):
+    """Of every trial: its own key, and that of its first weights."""
+    keys = jax.vmap(partial(jax.random.fold_in, root))(seeds)
+    return keys, jax.vmap(partial(jax.random.fold_in, data=0))(keys)
 
 
 def _without_curves(arrays):
@@ -407,7 +413,7 @@ def _block_size(group: Group, problem: Problem, requested: int | None) -> int:
 
 
 def _networks_per_device(network, problem: Problem) -> int:
-    """A power of two: so many that a step stays in a CPU's cache, or keeps a GPU busy; of wide networks a single one."""
+    """A power of two: so many that a step stays in a CPU's cache or keeps a GPU busy; of wide networks a single one."""
     floats_at_once, most = (2**20, 8) if jax.default_backend() == "cpu" else (2**26, 17)
     params = jax.eval_shape(network.init, jax.random.key(0))
     rows, features = problem.data.train.x.shape

@@ -41,7 +41,7 @@ class Outcome(NamedTuple):
     accuracy: np.ndarray
 
 
-XOR = Job("xor", (2, 8, 2), "tanh", "adam", 0.03, None, 4096, 2000, 20)
+XOR = Job("xor", (2, 8, 2), "tanh", "adam", 0.03, None, 4096, 2000, 20, block=256)
 DIGITS = Job("digits", (64, 64, 10), "relu", "adam", 0.001, 64, 64, 30, 1, block=32)
 WIDE = DIGITS._replace(sizes=(64, 256, 256, 10), networks=32, epochs=4, block=4)
 JOBS = {
