@@ -5,21 +5,21 @@
 
 Jobs: xor, xor-relu, xor-sgd, xor-relu-sgd (2-8-2, full batch of four rows, 4,096 networks), digits (64-64-10, batch 64,
 64 networks), wide (64-256-256-10, batch 64, 32 networks), one-xor, one-digits, one-wide (a single network), products
-(of the shapes of these steps, alone: how near the peak a step can come), predict (many rows, and one), cold (processes,
-from their start to the accuracy), networks (time and memory against their number, 1 to 10^6) and commands (from process
-start to exit). Rivals come with `pip install -e '.[lab,rivals]'`; absent ones are skipped with a word. On a GPU there
-are 1,000 digits networks and 10^6 XOR networks, and products are TF32 unless JAX_DEFAULT_MATMUL_PRECISION is highest,
-PyTorch's as well.
+(of the shapes of these steps, alone: how near the peak a step can come), updates (Adam alone), predict (many rows, and
+one), cold (processes, from their start to the accuracy), networks (time and memory against their number, 1 to 10^6) and
+commands (from process start to exit). Rivals come with `pip install -e '.[lab,rivals]'`; absent ones are skipped with a
+word. On a GPU there are 1,000 digits networks and 10^6 XOR networks, and products are TF32 unless
+JAX_DEFAULT_MATMUL_PRECISION is highest, PyTorch's as well.
 
-All start from the same weights and see the same minibatches, in float32, with the same optimizer, on all cores, and
-evaluate nothing before the end: "gap" is how far 99 % of the losses are at most from ours, relatively, a few epochs in.
-Everything is counted per network-step: systems that train one network after another train one here, and rivals stop
-early, after a share of a second. The clock includes our evaluations, before and after training, and no rival's.
-scikit-learn gets all minibatches as one epoch, which spares it the work between epochs, and gives XOR's two classes one
-score, so that its loss is another. PyTorch trains on one thread or on all, whichever is faster, and where networks are
-batched its optimizer is fused, its fastest. All that runs on JAX runs under the flags of `use_all_cores`. Ours keeps of
-a network its loss and accuracy, rivals keep their weights. A cold process reads the rows from a file; we pay for
-drawing the weights, the rivals do not.
+All start from the same weights and see the same minibatches, both drawn before the clock starts, in float32, with the
+same optimizer, on all cores, and evaluate nothing before the end: "gap" is how far 99 % of the losses are at most from
+ours, relatively, a few epochs in. Everything is counted per network-step: systems that train one network after another
+train one here, and rivals stop early, after a share of a second. The clock includes our evaluations, before and after
+training, and no rival's. scikit-learn gets all minibatches as one epoch, which spares it the work between epochs, and
+gives XOR's two classes one score, so that its loss is another. PyTorch trains on one thread or on all, whichever is
+faster, and where networks are batched its optimizer is fused, its fastest. All that runs on JAX runs under the flags of
+`use_all_cores`. Ours keeps of a network its loss and accuracy, rivals keep their weights. A cold process reads rows and
+minibatches from a file; we pay for drawing the weights, the rivals do not.
 
 Prints the peak of float32 matrix products, and for each job and system: time, ratio to ours in the same round (median,
 minimum, maximum), network-steps per second, share of the peak (matrix products only, without the first layer's input
@@ -43,10 +43,11 @@ from pathlib import Path
 
 import numpy as np
 from rivals.jobs import BLOCK_ON_GPU, JOBS, ON_GPU, order_of, outcome_of, rows_of, start_of
-from rivals.systems import SYSTEMS, torch_ready
+from rivals.systems import SYSTEMS, torch_optimizer, torch_ready
 
 PRODUCTS = 200  # one after the other
 SHAPES = {(64, 64, 64): 32, (64, 64, 10): 32, (64, 64, 256): 4, (64, 256, 256): 4, (64, 256, 10): 4}  # in a batch
+UPDATES = {"xor": 10_000, "digits": 500, "wide": 100}  # one after the other
 SCALING = JOBS["xor"]._replace(epochs=200, block=500)
 COLD = {"one-digits": 3, "xor": 1, "digits": 1, "wide": 1}  # processes of each
 COMMANDS = {
@@ -58,8 +59,8 @@ COLUMNS = (
     "job system networks threads unit units seconds seconds_min seconds_max ratio ratio_min ratio_max share_of_peak "
     "gap accuracy import_s trace_s compile_s peak_mib"
 ).split()
-QUICK = {"jobs": ["xor", "digits", "products", "predict", "cold", "networks"], "rounds": 1, "budget": 0.1}
-FULL = {"jobs": [*JOBS, "products", "predict", "cold", "networks", "commands"], "rounds": 7, "budget": 0.25}
+QUICK = {"jobs": ["xor", "digits", "products", "updates", "predict", "cold", "networks"], "rounds": 1, "budget": 0.1}
+FULL = {"jobs": [*JOBS, "products", "updates", "predict", "cold", "networks", "commands"], "rounds": 7, "budget": 0.25}
 
 
 def seconds(function, *arguments):
@@ -159,6 +160,47 @@ def measure_products(title, args):
             yield row_of(shape, SYSTEMS[name].label, n, "product", values, times["jaxnn"], share_of_peak=share)
 
 
+def measure_updates(title, args):
+    """Adam alone, one update after the other of a block of networks, with a gradient that stays as it is."""
+    import jax
+    import optax
+
+    import jaxnn
+
+    torch = torch_ready() if "baddbmm" in args.systems else None
+    for name, times in UPDATES.items():
+        job = JOBS[name]
+        optimizer = optax.adam(job.rate)
+
+        def repeated(weights, gradients, optimizer=optimizer, times=times):
+            def once_more(carry, _):
+                updates, state = optimizer.update(gradients, carry[1])
+                return (optax.apply_updates(carry[0], updates), state), None
+
+            return jax.lax.scan(once_more, (weights, optimizer.init(weights)), None, length=times)[0][0]
+
+        start = [a[: job.block] for a in start_of(job)]
+        weights = [jax.numpy.array(np.moveaxis(a, 0, -1)) for a in start]
+        program = jax.jit(jaxnn.spread(repeated, (-1, -1)))
+        units = times * job.block
+        runs = {"jaxnn": (lambda p=program, w=weights: jax.block_until_ready(p(w, w)), units)}
+        if torch:
+            torch.set_num_threads(os.cpu_count())
+            params = [torch.tensor(a) for a in start]
+            for param in params:
+                param.grad = param.clone()
+            adam = torch_optimizer(job, params)
+            runs["baddbmm"] = (
+                lambda adam=adam, a=params[0], times=times: ([adam.step() for _ in range(times)], a.sum().item()),
+                units,
+            )
+        alternate(runs, 2)
+        measured = alternate(runs, args.rounds)
+        for name, values in measured.items():
+            sizes = "-".join(map(str, job.sizes))
+            yield row_of(f"{title} {sizes}", SYSTEMS[name].label, job.block, "update", values, measured["jaxnn"])
+
+
 def measure_prediction(title, args):
     job = JOBS["one-digits"]
     arguments = job, start_of(job), rows_of(job.data), None
@@ -211,6 +253,7 @@ def measure_commands(title, args):
 
 MEASURES = {
     "products": measure_products,
+    "updates": measure_updates,
     "predict": measure_prediction,
     "cold": measure_cold,
     "networks": measure_networks,
@@ -334,7 +377,7 @@ def facts(args):
 
 def show(row):
     """Print a row of the table."""
-    small = row["unit"] in ("network-step", "product", "row")
+    small = row["unit"] in ("network-step", "product", "update", "row")
     text = f"{row['job']:<16} {row['system']:<21} {row['networks']:>7} "
     text += f"{row['seconds'] * 1e6:10.3f} us" if small else f"{row['seconds']:10.3f} s "
     text += f" per {row['unit']:<12}" + (f" {1 / row['seconds']:>12,.0f} /s" if small else "")

@@ -3,17 +3,15 @@
 `jax.vmap` runs a batched matrix product as a loop over small products, with which nothing fuses. Here small networks
 lie along the *last* axis, every array is (rows, features, networks): a short contraction becomes a sum of elementwise
 products, everything around it is elementwise as well, and XLA fuses the step into a few vector loops. Larger networks
-lie along the *first* axis, with the operands of their products laid out as XLA's fast products want them. A product of
-which one side carries no network axis (the first layer, on a minibatch that all networks share) becomes one large one.
+lie the other way round, (networks, features, rows): a weight is (networks, fan_out, fan_in), which is how XLA's fast
+products want their left side, and hardly anything has to be moved. A product of which one side carries no network axis
+(the first layer, on a minibatch that all networks share) is one large one.
 
-An axis in front of all others, or behind them, leaves their numbers as they are, so most rules only touch shapes. A
-primitive without a rule is mapped by `jax.vmap`; the result never depends on which way was taken.
+A primitive without a rule is mapped by `jax.vmap`; the result never depends on which way was taken.
 """
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -52,9 +50,9 @@ _CALLS = {
     "pjit": "jaxpr",
 }
 # A sum of this many products or fewer is written out: it fuses and vectorizes, where a matrix product is a call.
-_SHORT = 16
-# Networks whose largest product of two mapped arrays has more multiplications than this lie along the first axis.
-_SMALL = 2**14
+_SHORT = 64
+# Networks lie along the last axis where the largest product of a step has no more multiplications than this.
+_SMALL = 2**12
 
 
 def ensemble(function: Callable, in_axes: Sequence[int | None]) -> Callable:
@@ -82,15 +80,15 @@ def ensemble(function: Callable, in_axes: Sequence[int | None]) -> Callable:
         leaves, tree, flags, n = _networks_of(args, in_axes)
         one = [_abstract(x, x.shape[:-1] if flag else x.shape) for x, flag in zip(leaves, flags, strict=True)]
         closed, shape = jax.make_jaxpr(function, return_shape=True)(*jax.tree.unflatten(tree, one))
-        products = []
+        products = [(0, 0)]
         _mapped_outputs(closed.jaxpr, flags, products)
-        net = _Networks(n, -1 if max(map(_multiplications, products), default=0) <= _SMALL else 0)
-        leaves = [jnp.moveaxis(x, -1, net.axis) if flag else x for x, flag in zip(leaves, flags, strict=True)]
+        small = max(products)[1] <= _SMALL  # of those in the innermost loop
+        if not small and jax.default_backend() != "cpu":
+            return jax.vmap(function, in_axes, out_axes=-1)(*args)
+        net = _Networks(n, -1 if small else 0)
+        leaves = [net.turn(x) if flag else x for x, flag in zip(leaves, flags, strict=True)]
         out = _evaluate(closed, net, leaves, flags)
-        out = [
-            jnp.moveaxis(net.give(x, aval.shape, flag), net.axis, -1)
-            for (x, flag), aval in zip(out, closed.out_avals, strict=True)
-        ]
+        out = [net.turn(net.give(x, aval.shape, flag)) for (x, flag), aval in zip(out, closed.out_avals, strict=True)]
         return jax.tree.unflatten(jax.tree.structure(shape), out)
 
     return mapped
@@ -169,19 +167,23 @@ def _networks_last(x):
 
 
 class _Networks(NamedTuple):
-    """How many there are, and the axis along which they lie: 0 or -1."""
+    """How many there are, and the axis along which they lie: -1, or 0 with all other axes in reverse order."""
 
     n: int
     axis: int
+
+    def turn(self, x):
+        """Between networks last and the order in which they lie."""
+        return x if self.axis else lax.transpose(x, range(jnp.ndim(x))[::-1])
 
     def give(self, x, shape, mapped):
         """x, broadcast to the shape and the networks; a scalar of every network spreads over the shape."""
         if mapped and jnp.ndim(x) == len(shape) + 1:
             return x
-        full = (*shape, self.n) if self.axis else (self.n, *shape)
+        full = (*shape, self.n) if self.axis else (self.n, *reversed(shape))
         if mapped:
             return lax.broadcast_in_dim(x, full, (self.axis % len(full),))
-        return lax.broadcast_in_dim(x, full, [i + (not self.axis) for i in range(jnp.ndim(x))])
+        return lax.broadcast_in_dim(self.turn(x), full, [i + (not self.axis) for i in range(jnp.ndim(x))])
 
 
 def _evaluate(closed, net, values, flags):
@@ -198,6 +200,8 @@ def _evaluate(closed, net, values, flags):
         xs, ms = [x for x, _ in ins], [m for _, m in ins]
         if name in _CALLS:
             out = _evaluate(eqn.params[_CALLS[name]], net, xs, ms)
+        elif name == "optimization_barrier":
+            out = list(zip(_bind(eqn, *xs), ms, strict=True))
         elif not any(ms):
             out = [(y, False) for y in _bind(eqn, *xs)]
         elif name == "scan":
@@ -218,8 +222,11 @@ def _bind(eqn, *xs):
 
 
 def _vmap(eqn, net, xs, ms):
+    def one(*xs):
+        return [net.turn(y) for y in _bind(eqn, *(net.turn(x) if m else x for x, m in zip(xs, ms, strict=True)))]
+
     axes = [net.axis if m else None for m in ms]
-    return jax.vmap(partial(_bind, eqn), axes, out_axes=net.axis, axis_size=net.n)(*xs)
+    return jax.vmap(one, axes, out_axes=net.axis, axis_size=net.n)(*xs)
 
 
 def _elementwise(eqn, net, xs, ms):
@@ -256,7 +263,7 @@ def _slices(x, shape, axes, order, mapped):
 
 
 def _reduce_sum(eqn, net, xs, ms):
-    """A short sum, written out; of slices that differ from those of a product, so that both fuse with what they need."""
+    """A short sum, written out; its slices differ from those of a product, so that each fuses with what needs it."""
     axes, shape = eqn.params["axes"], eqn.invars[0].aval.shape
     terms, rest = math.prod(shape[i] for i in axes), [i for i in range(len(shape)) if i not in axes]
     if not 0 < terms <= _SHORT:
@@ -268,7 +275,7 @@ def _reduce_sum(eqn, net, xs, ms):
 
 
 class _Operand(NamedTuple):
-    """One side of a product, and its axes in one network."""
+    """One side of a product: its axes in one network, and where the free ones are in the result."""
 
     array: jax.Array
     mapped: bool
@@ -276,31 +283,33 @@ class _Operand(NamedTuple):
     batch: tuple
     free: tuple
     contracted: tuple
+    out: tuple
+
+    def places(self, axes) -> tuple:
+        """Of axes of one network, in an array that has the networks first and the others reversed."""
+        return tuple(len(self.shape) - i for i in axes) if self.mapped else axes
 
     @property
-    def axes(self) -> tuple:
-        return *self.batch, *self.free, *self.contracted
+    def rows(self) -> tuple:
+        """The order of the places in which the sum is along the last axis."""
+        return self.places((*self.batch, *reversed(self.free), *self.contracted))
 
     @property
     def in_rows(self) -> bool:
-        """Does it end with what is contracted?"""
-        return self.axes == tuple(range(len(self.shape)))
+        return self.rows == tuple(range(1, self.array.ndim))
 
 
 def _operands(eqn, xs, ms) -> tuple[_Operand, _Operand]:
     contracted, batch = eqn.params["dimension_numbers"]
     shapes = [v.aval.shape for v in eqn.invars]
-    free = (sorted({*range(len(s))} - {*b, *c}) for s, b, c in zip(shapes, batch, contracted, strict=True))
-    return tuple(map(_Operand, xs, ms, shapes, batch, free, contracted))
+    free = [sorted({*range(len(s))} - {*b, *c}) for s, b, c in zip(shapes, batch, contracted, strict=True)]
+    ends = (len(batch[0]), len(batch[0]) + len(free[0]), len(eqn.outvars[0].aval.shape))
+    return tuple(map(_Operand, xs, ms, shapes, batch, free, contracted, map(range, ends, ends[1:])))
 
 
 def _terms(eqn) -> int:
     """How many, in each sum of a product."""
     return math.prod(eqn.invars[0].aval.shape[i] for i in eqn.params["dimension_numbers"][0][0])
-
-
-def _multiplications(eqn) -> int:
-    return _terms(eqn) * math.prod(eqn.outvars[0].aval.shape)
 
 
 def _small_product(eqn, net, xs, ms):
@@ -330,44 +339,26 @@ def _small_product(eqn, net, xs, ms):
 
 
 def _large_product(eqn, net, xs, ms):
-    """Networks first: one more axis of the batch.
+    """Networks first, the other axes reversed: (x w)ᵀ = wᵀ xᵀ, of all networks one product where x is shared.
 
-    XLA's fast products on CPU want the sum along the last axis of the left side. Where it is the first one on both
-    sides, as in the gradient of a weight, the side that is cheaper to transpose becomes the left one. A small side that
-    all networks share is repeated; with a large one, all networks together are one product. A GPU takes any layout.
+    XLA's fast products on CPU want the sum along the last axis of the left side. A weight in reverse has it there, and
+    so have both sides in the gradient of a weight: there the first one becomes the left side, because the transpose
+    that follows then has nothing to do. Where no side has it, the cheaper one is transposed.
     """
-    if jax.default_backend() != "cpu":
-        return _vmap(eqn, net, xs, ms)
     a, b = _operands(eqn, xs, ms)
-    if not all(ms):
-        shared, own = (b, a) if a.mapped else (a, b)
-        if math.prod(shared.shape) > math.prod(own.shape):
-            return _vmap(eqn, net, xs, ms)
-    swap = not a.in_rows and (b.in_rows or b.array.size < a.array.size + net.n * math.prod(eqn.outvars[0].aval.shape))
-    left, right = (_batched(x, net, rows) for x, rows in zip((b, a) if swap else (a, b), (True, False), strict=True))
-    numbers = ((left.contracted, right.contracted), (left.batch, right.batch))
-    y = lax.optimization_barrier(
-        eqn.primitive.bind(left.array, right.array, **{**eqn.params, "dimension_numbers": numbers})
-    )
-    return [_swap(y, len(left.batch), len(left.free), len(right.free)) if swap else y]
-
-
-def _batched(x, net, rows):
-    """The operand with the networks as the first axis of its batch; in rows, if so asked.
-
-    What had to be moved is behind a barrier, which keeps XLA from undoing it.
-    """
-    array, axes = x.array, x[3:]
-    moved = not x.mapped or (rows and not x.in_rows)
-    if rows:
-        array = lax.transpose(array, (0, *(i + 1 for i in x.axes)) if x.mapped else x.axes)
-        ends = itertools.accumulate(map(len, axes), initial=0)
-        axes = [range(i, j) for i, j in itertools.pairwise(ends)]
-    if not x.mapped:
-        array = lax.broadcast(array, (net.n,))
-    batch, free, contracted = (tuple(i + 1 for i in part) for part in axes)
-    array = lax.optimization_barrier(array) if moved else array
-    return _Operand(array, True, array.shape[1:], (0, *batch), free, contracted)
+    shape = eqn.outvars[0].aval.shape
+    if a.batch and not all(ms):
+        return _vmap(eqn, net, xs, ms)
+    first = a.in_rows or (not b.in_rows and a.array.size + net.n * math.prod(shape) < b.array.size)
+    left, right = (a, b) if a.mapped and (first or not b.mapped) else (b, a)
+    array = left.array
+    if not left.in_rows:  # the barrier keeps XLA from undoing it
+        array = lax.optimization_barrier(lax.transpose(array, (0, *left.rows)))
+    sums = range(array.ndim - len(left.contracted), array.ndim), right.places(right.contracted)
+    batch = (range(len(left.batch) + 1), (0, *right.places(right.batch))) if right.mapped else ((), ())
+    y = eqn.primitive.bind(array, right.array, **{**eqn.params, "dimension_numbers": (sums, batch)})
+    axes = *range(len(left.batch)), *reversed(left.out), *(reversed(right.out) if right.mapped else right.out)
+    return [lax.transpose(lax.optimization_barrier(y), (0, *(1 + axes.index(i) for i in reversed(range(len(shape))))))]
 
 
 def _swap(x, before, i, j):
@@ -382,7 +373,7 @@ def _broadcast(a, b):
 
 
 def _mapped_outputs(jaxpr, flags, products):
-    """Which outputs may depend on a mapped input; products of two mapped operands are added to the list."""
+    """Which outputs may depend on a mapped input; to the list, (depth of loops, multiplications) of products."""
     mapped = {v for v, m in zip(jaxpr.invars, flags, strict=True) if m}
 
     def among(atoms):
@@ -394,14 +385,16 @@ def _mapped_outputs(jaxpr, flags, products):
             continue
         if name in _CALLS:
             outs = _mapped_outputs(eqn.params[_CALLS[name]].jaxpr, ins, products)
+        elif name == "optimization_barrier":
+            outs = ins
         elif name == "scan":
             outs = _scan_flags(eqn, ins, products)[1]
         elif name == "cond" and not ins[0]:
             outs = _cond_flags(eqn, ins, products)
         else:
             outs = [True] * len(eqn.outvars)
-            if name == "dot_general" and all(ins):
-                products.append(eqn)
+            if name == "dot_general":
+                products.append((0, _terms(eqn) * math.prod(eqn.outvars[0].aval.shape)))
         mapped.update(v for v, m in zip(eqn.outvars, outs, strict=True) if m)
     return among(jaxpr.outvars)
 
@@ -418,11 +411,12 @@ def _scan_sizes(eqn):
 def _scan_flags(eqn, ms, products):
     """Which carried values and which outputs of a scan are mapped: a carry is if it starts so or becomes so."""
     consts, carry = _scan_sizes(eqn)
-    body, flags = eqn.params["jaxpr"].jaxpr, ms[consts : consts + carry]
+    body, flags, inside = eqn.params["jaxpr"].jaxpr, ms[consts : consts + carry], []
     while True:
-        outputs = _mapped_outputs(body, [*ms[:consts], *flags, *ms[consts + carry :]], products)
+        outputs = _mapped_outputs(body, [*ms[:consts], *flags, *ms[consts + carry :]], inside)
         settled = [before or after for before, after in zip(flags, outputs, strict=False)]
         if settled == flags:
+            products.extend((depth + 1, count) for depth, count in inside)
             return flags, [*flags, *outputs[carry:]]
         flags = settled
 
@@ -435,10 +429,9 @@ def _cond_flags(eqn, ms, products):
 
 
 def _scan(eqn, net, xs, ms):
-    """A scan whose mapped carries have the networks; what is stacked has its steps before them."""
+    """A scan whose mapped carries have the networks."""
     p, (consts, carry) = eqn.params, _scan_sizes(eqn)
     end, body, (flags, out_flags) = consts + carry, p["jaxpr"], _scan_flags(eqn, ms, [])
-    stacked = net.axis or 1
 
     def settle(values, before):
         avals = body.in_avals[consts:end]
@@ -449,11 +442,12 @@ def _scan(eqn, net, xs, ms):
         ys, ym = zip(*out, strict=True)
         return settle(ys[:carry], ym[:carry]), ys[carry:]
 
-    over = [jnp.moveaxis(x, net.axis, stacked) if m else x for x, m in zip(xs[end:], ms[end:], strict=True)]
+    # What is stacked has its steps first, and in reverse order last.
+    over = [x if net.axis or not m else jnp.moveaxis(x, -1, 0) for x, m in zip(xs[end:], ms[end:], strict=True)]
     last, ys = lax.scan(
         step, settle(xs[consts:end], ms[consts:end]), over, p["length"], reverse=p["reverse"], unroll=p["unroll"]
     )
-    ys = [jnp.moveaxis(y, stacked, net.axis) if m else y for y, m in zip(ys, out_flags[carry:], strict=True)]
+    ys = [y if net.axis or not m else jnp.moveaxis(y, 0, -1) for y, m in zip(ys, out_flags[carry:], strict=True)]
     return list(zip([*last, *ys], out_flags, strict=True))
 
 

@@ -59,6 +59,7 @@ FUNCTIONS = {
     "while": lambda w, x: lax.while_loop(lambda v: v.sum() < 5, lambda v: jnp.abs(v) + 0.1, w),
     "scan": carried(4),
     "checkpoint": lambda w, x: jax.grad(lambda v: jax.checkpoint(jnp.sin)(v).sum())(w),
+    "barrier": lambda w, x: lax.optimization_barrier((w.T, x, w.sum(0))),
     "hessian": lambda w, x: jax.hessian(lambda v: jnp.tanh(x.T[:, :3] @ v).sum())(w),
     "sums of narrow numbers": lambda w, x: (
         lax.dot((w > 0).astype(jnp.int8).T * 100, jnp.full((3, 2), 100, jnp.int8), preferred_element_type=jnp.int32),
@@ -80,8 +81,8 @@ FUNCTIONS = {
 @pytest.fixture(params=["all first", "as they are", "all last", "all first, on a GPU"])
 def small(request, monkeypatch):
     """Where the networks lie, and how products are laid out, is a matter of speed."""
-    least = {"as they are": 2**14, "all last": 2**62}.get(request.param, -1)
-    monkeypatch.setattr(import_module("jaxnn.ensemble"), "_SMALL", least)
+    small = {"as they are": 2**12, "all last": 2**62}.get(request.param, -1)
+    monkeypatch.setattr(import_module("jaxnn.ensemble"), "_SMALL", small)
     if "GPU" in request.param:
         monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
 

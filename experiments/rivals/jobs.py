@@ -81,11 +81,10 @@ def order_of(job):
         return None
     import jax
 
-    rows = len(rows_of(job.data)[0])
+    import jaxnn
+
     key = jax.random.fold_in(jax.random.key(job.seed), 1)
-    keys = jax.vmap(lambda epoch: jax.random.fold_in(key, epoch))(np.arange(job.epochs))
-    orders = np.asarray(jax.vmap(lambda k: jax.random.permutation(k, rows))(keys))
-    return orders[:, : rows - rows % job.batch].reshape(-1, job.batch)
+    return np.asarray(jaxnn.row_order(key, len(rows_of(job.data)[0]), job.epochs, job.batch))
 
 
 def start_of(job):

@@ -25,7 +25,7 @@ class System(NamedTuple):
 
 @cache
 def program(job):
-    """Our side, compiled: (weights, key, rate, x, y) -> Outcome of a block of networks that share their minibatches."""
+    """Our side, compiled: (weights, key, rate, order, x, y) -> Outcome of a block of networks that share the order."""
     import jax
     import jax.numpy as jnp
     import optax
@@ -37,14 +37,14 @@ def program(job):
     def accuracy(scores, labels):
         return jnp.mean(jnp.argmax(scores, -1) == labels)
 
-    def train(params, key, rate, x, y):
+    def train(params, key, rate, order, x, y):
         run = jaxnn.fit(
-            key, network, (x, y), make_optimizer, {"learning_rate": rate}, params=params, loss=network.loss,
-            metric=accuracy, epochs=job.epochs, evaluate_every=job.epochs, batch_size=job.batch,
+            key, network, (x, y), make_optimizer, {"learning_rate": rate}, params=params, order=order,
+            loss=network.loss, metric=accuracy, epochs=job.epochs, evaluate_every=job.epochs, batch_size=job.batch,
         )  # fmt: skip
         return Outcome(run.history.loss[-1], run.history.metric[-1])
 
-    return jax.jit(train if job.networks == 1 else jaxnn.spread(train, (-1, None, None, None, None)))
+    return jax.jit(train if job.networks == 1 else jaxnn.spread(train, (-1, *[None] * 5)))
 
 
 def ours(job, start, rows, order):
@@ -70,9 +70,11 @@ def ours(job, start, rows, order):
 
     def train(epochs):
         run = program(job._replace(networks=block, epochs=epochs))
+        steps = order if order is None else order[: epochs * job.steps]
         # A block's outcome is fetched before the next one starts: memory stays that of one block.
         outcomes = [
-            jax.device_get(run(params, key, np.float32(job.rate), *rows)) for params in starts or map(drawn, firsts)
+            jax.device_get(run(params, key, np.float32(job.rate), steps, *rows))
+            for params in starts or map(drawn, firsts)
         ]
         return Outcome(*(np.concatenate([np.atleast_1d(a) for a in parts]) for parts in zip(*outcomes, strict=True)))
 
