@@ -70,7 +70,7 @@ def ours(job, start, rows, order):
 
     def train(epochs):
         run = program(job._replace(networks=block, epochs=epochs))
-        steps = order if order is None else order[: epochs * job.steps]
+        steps = order if order is None else order[: epochs * (len(rows[0]) // job.batch)]
         # A block's outcome is fetched before the next one starts: memory stays that of one block.
         outcomes = [
             jax.device_get(run(params, key, np.float32(job.rate), steps, *rows))
