@@ -346,19 +346,24 @@ def _large_product(eqn, net, xs, ms):
     that follows then has nothing to do. Where no side has it, the cheaper one is transposed.
     """
     a, b = _operands(eqn, xs, ms)
-    shape = eqn.outvars[0].aval.shape
+    results = net.n * math.prod(eqn.outvars[0].aval.shape)
     if a.batch and not all(ms):
         return _vmap(eqn, net, xs, ms)
-    first = a.in_rows or (not b.in_rows and a.array.size + net.n * math.prod(shape) < b.array.size)
-    left, right = (a, b) if a.mapped and (first or not b.mapped) else (b, a)
+    if not all(ms):
+        left, right = (a, b) if a.mapped else (b, a)
+    elif a.in_rows or (not b.in_rows and a.array.size + results < b.array.size):
+        left, right = a, b
+    else:
+        left, right = b, a
     array = left.array
     if not left.in_rows:  # the barrier keeps XLA from undoing it
         array = lax.optimization_barrier(lax.transpose(array, (0, *left.rows)))
     sums = range(array.ndim - len(left.contracted), array.ndim), right.places(right.contracted)
     batch = (range(len(left.batch) + 1), (0, *right.places(right.batch))) if right.mapped else ((), ())
     y = eqn.primitive.bind(array, right.array, **{**eqn.params, "dimension_numbers": (sums, batch)})
-    axes = *range(len(left.batch)), *reversed(left.out), *(reversed(right.out) if right.mapped else right.out)
-    return [lax.transpose(lax.optimization_barrier(y), (0, *(1 + axes.index(i) for i in reversed(range(len(shape))))))]
+    axes = [*range(len(left.batch)), *reversed(left.out), *(reversed(right.out) if right.mapped else right.out)]
+    order = [1 + axes.index(i) for i in reversed(range(len(axes)))]
+    return [lax.transpose(lax.optimization_barrier(y), (0, *order))]
 
 
 def _swap(x, before, i, j):
