@@ -15,7 +15,8 @@ from jax import lax
 class Network(NamedTuple):
     """Two pure functions that make anything a network: a Flax or Equinox module, or a few lines of jnp.
 
-    `init(key) -> params`, a pytree of arrays; `apply(params, x) -> scores`, x (..., features), scores (..., classes).
+    `init(key) -> params`, a pytree of arrays; `apply(params, x) -> scores`, x (rows, features) or any pytree of arrays
+    whose first axis is rows, scores (rows, classes) or what else the loss takes.
     An `apply` that draws random numbers takes them from an optional argument `key` and has its expectation without one;
     an attribute `random`, where there is one, says whether it does.
     """
@@ -57,7 +58,7 @@ def train_step(network, loss: Callable, optimizer, params, state, x, y, key=None
       optimizer: an optax gradient transformation.
       params: the network's parameters.
       state: the optimizer's state.
-      x: (rows, features).
+      x: (rows, features), or any pytree of arrays whose first axis is rows.
       y: (rows,) labels.
       key: for networks that draw random numbers.
 
@@ -110,7 +111,8 @@ def fit(
     Args:
       key: a JAX random key.
       network: `init(key)` and `apply(params, x)`; if it has `check(x, y)`, that is called on concrete rows first.
-      train: (x, y) with x (rows, features) and y (rows,), or a `Dataset`, which starts with these two.
+      train: (x, y), or a `Dataset`, which starts with these two: x (rows, features) and y (rows,), or in place of
+        either any pytree of arrays whose first axis is rows. Lists of numbers, however nested, are arrays.
       make_optimizer: called as `make_optimizer(**scalars)` inside the trace; any optax factory.
       scalars: the optimizer's numbers by name, such as {"learning_rate": 0.01}.
       params: to start from; drawn as `network.init(fold_in(key, 0))` where None.
@@ -120,7 +122,7 @@ def fit(
       batch_size: rows per step; None for all of them, one step per epoch. What does not fill a batch waits for the
         next epoch's shuffle.
       evaluate_every: epochs between two evaluations of loss and metric. Divergence, patience and target act there.
-      validation: (x, y); the training rows where None.
+      validation: like `train`; the training rows where None.
       metric: (scores, labels) -> scalar; what is reported. The loss where None, and then smaller is better.
       greater_is_better: the direction of the metric.
       target: the value of the validation metric to reach.
@@ -139,16 +141,8 @@ def fit(
     >>> bool(run.history.loss[-1] < 0.1)
     True
     """
-    check_run(
-        network,
-        train,
-        train if validation is None else validation,
-        scalars,
-        epochs,
-        batch_size,
-        evaluate_every,
-        patience,
-    )
+    train, validation = _arrays(train), None if validation is None else _arrays(validation)
+    check_run(network, train, validation, scalars, epochs, batch_size, evaluate_every, patience)
     if metric is None:
         metric, greater_is_better = _mean(loss), False
     static = _Static(
@@ -157,8 +151,7 @@ def fit(
     reach = jnp.inf if greater_is_better else -jnp.inf
     scalars = {name: jnp.asarray(value) for name, value in scalars.items()}
     target = jnp.asarray(reach if target is None else target, jnp.float32)
-    rows = tuple(train[:2]), validation and tuple(validation[:2])
-    return _fit(static, key, params, order, *rows, scalars, target)
+    return _fit(static, key, params, order, train, validation, scalars, target)
 
 
 class _Static(NamedTuple):
@@ -191,12 +184,12 @@ class _Progress(NamedTuple):
 
 @partial(jax.jit, static_argnums=0)
 def _fit(static: _Static, key, params, order, train, validation, scalars, target) -> Run:
-    network, loss, (x, y) = static.network, static.loss, train
+    network, loss, rows = static.network, static.loss, _count(train)
     optimizer = static.make_optimizer(**scalars)
     sign = 1 if static.greater_is_better else -1
     draws = getattr(network, "random", "key" in inspect.signature(network.apply).parameters)
     evaluations = static.epochs // static.evaluate_every
-    steps = static.evaluate_every * (1 if static.batch_size is None else len(x) // static.batch_size)
+    steps = static.evaluate_every * (1 if static.batch_size is None else rows // static.batch_size)
 
     def evaluate(params, step):
         def measured(rows):
@@ -210,8 +203,8 @@ def _fit(static: _Static, key, params, order, train, validation, scalars, target
     def body(progress, xs):
         step, batch = xs
         key_step = jax.random.fold_in(jax.random.fold_in(key, 2), step) if draws else None
-        rows = train if batch is None else (x[batch], y[batch])
-        params, state, _ = train_step(network, loss, optimizer, *progress, *rows, key=key_step)
+        x, y = train if batch is None else jax.tree.map(lambda leaf: leaf[batch], train)
+        params, state, _ = train_step(network, loss, optimizer, *progress, x, y, key=key_step)
         return (params, state), None
 
     def until_evaluation(progress: _Progress, xs):
@@ -249,9 +242,8 @@ def _fit(static: _Static, key, params, order, train, validation, scalars, target
 
     params = network.init(jax.random.fold_in(key, 0)) if params is None else params
     if static.batch_size is not None:
-        order = (
-            row_order(jax.random.fold_in(key, 1), len(x), static.epochs, static.batch_size) if order is None else order
-        )
+        if order is None:
+            order = row_order(jax.random.fold_in(key, 1), rows, static.epochs, static.batch_size)
         order = order.reshape(evaluations, steps, static.batch_size)
         order = jnp.concatenate([order[:1], order])  # the first evaluation comes before any step
     nothing = jax.tree.map(_unmeasured, jax.eval_shape(evaluate, params, jnp.int32(0)))
@@ -321,21 +313,30 @@ class _mean(NamedTuple):  # a loss as a metric; equal losses make equal metrics,
         return jnp.mean(self.loss(scores, labels))
 
 
+def _arrays(rows) -> tuple:
+    """(x, y) with an array for every leaf; a list of numbers, however nested, is one leaf."""
+
+    def numbers(node):
+        return isinstance(node, list | tuple) and all(np.ndim(leaf) == 0 for leaf in jax.tree.leaves(node))
+
+    def array(leaf):
+        return leaf if isinstance(leaf, jax.Array) else np.asarray(leaf)
+
+    return tuple(jax.tree.map(array, side, is_leaf=numbers) for side in rows[:2])
+
+
+def _count(rows) -> int:
+    return jax.tree.leaves(rows)[0].shape[0]
+
+
 def check_run(network, train, validation, scalars, epochs, batch_size, evaluate_every, patience=None) -> None:
     """Raise a ValueError for what `fit` cannot train; traced values cannot be looked at. Arguments: those of `fit`."""
     for name, rows in {"train": train, "validation": validation}.items():
+        if rows is None:
+            continue
         x, y = rows[:2]
-        if np.ndim(x) < 2 or len(x) != len(y) or len(x) == 0:
-            raise ValueError(
-                f"{name}: x has shape {np.shape(x)} and y has shape {np.shape(y)}; expected x (rows, features) and y "
-                "(rows,) with one label for each of at least one row."
-            )
-        if not isinstance(x, jax.core.Tracer) and not np.all(np.isfinite(x)):
-            row = int(np.argwhere(~np.isfinite(x))[0][0])
-            raise ValueError(
-                f"{name}: row {row} of x holds NaN or infinity; expected finite numbers: drop or impute it."
-            )
-        if hasattr(network, "check") and not any(isinstance(a, jax.core.Tracer) for a in (x, y)):
+        _check_rows(name, x, y)
+        if hasattr(network, "check") and not any(isinstance(a, jax.core.Tracer) for a in jax.tree.leaves((x, y))):
             network.check(x, y)
     for name, value in {
         "epochs": epochs,
@@ -349,10 +350,36 @@ def check_run(network, train, validation, scalars, epochs, batch_size, evaluate_
         raise ValueError(
             f"epochs={epochs} is no multiple of evaluate_every={evaluate_every}; choose one that divides it."
         )
-    if batch_size is not None and batch_size > len(train[0]):
-        raise ValueError(
-            f"batch_size={batch_size}, but there are {len(train[0])} training rows; pass None for all rows."
-        )
+    rows = _count(train[:2])
+    if batch_size is not None and batch_size > rows:
+        raise ValueError(f"batch_size={batch_size}, but there are {rows} training rows; pass None for all rows.")
     for name, value in scalars.items():
         if not isinstance(value, jax.core.Tracer) and not np.all(np.asarray(value) >= 0):
             raise ValueError(f"{name}={value}; expected a number of at least 0, as in {{{name!r}: 0.01}}.")
+
+
+def _check_rows(name, x, y) -> None:
+    leaves = {
+        side + jax.tree_util.keystr(path): leaf
+        for side, tree in {"x": x, "y": y}.items()
+        for path, leaf in jax.tree.leaves_with_path(tree)
+    }
+    lengths = {leaf.shape[:1] for leaf in leaves.values()}
+    if len(lengths) != 1 or lengths <= {(), (0,)} or not jax.tree.leaves(x):
+        shapes = " and ".join(f"{place} has shape {leaf.shape}" for place, leaf in leaves.items())
+        raise ValueError(
+            f"{name}: {shapes}; expected x (rows, features) and y (rows,), or any arrays whose first axis is rows: "
+            "as many in each, and at least one row."
+        )
+    for place, leaf in leaves.items():
+        if not jnp.issubdtype(leaf.dtype, jnp.number) and leaf.dtype != bool:
+            raise ValueError(f"{name}: {place} has dtype {leaf.dtype}; expected numbers: encode or drop what is none.")
+        if isinstance(leaf, jax.core.Tracer) or not jnp.issubdtype(leaf.dtype, jnp.inexact):
+            continue
+        with np.errstate(over="ignore"):  # 1e39 is finite in float64 alone
+            finite = np.isfinite(np.asarray(leaf, jax.dtypes.canonicalize_dtype(leaf.dtype)))
+        if not finite.all():
+            row = int(np.argwhere(~finite)[0][0])
+            raise ValueError(
+                f"{name}: row {row} of {place} holds NaN or infinity; expected finite numbers: drop or impute it."
+            )

@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxnn.ensemble import ensemble
+from jaxnn.ensemble import ensemble, spread
 from jaxnn.training import Network, fit, row_order, train_step
 
 LOSS = optax.losses.softmax_cross_entropy_with_integer_labels
@@ -48,6 +48,86 @@ def test_equals_a_plain_loop():
     chex.assert_trees_all_close(run.params, params, atol=1e-6)
     assert run.history.step.tolist() == [0, 2, 4, 6]
     np.testing.assert_allclose(run.history.loss[-1], jnp.mean(LOSS(apply(params, x), y)), rtol=1e-5)
+
+
+def normal(key, *shapes):
+    """Weights of these shapes, each of mean square 1 / (all of its axes but the last)."""
+    keys = jax.random.split(key, len(shapes))
+    return tuple(jax.random.normal(k, s) / np.prod(s[:-1]) ** 0.5 for k, s in zip(keys, shapes, strict=True))
+
+
+def convolve(params, images):
+    kernel, weight = params
+    maps = jax.lax.conv_general_dilated(images, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    return jnp.tanh(maps).mean((1, 2)) @ weight
+
+
+def two_inputs(params, x):
+    left, right, weight = params
+    return jnp.tanh(x["left"] @ left + x["right"]["deep"] @ right) @ weight
+
+
+def embed(params, tokens):
+    table, weight = params
+    return jnp.tanh(table[tokens]).mean(1) @ weight
+
+
+NOISE = np.random.default_rng(0)
+# What a network may take in: its parameters' shapes, `apply`, and ten rows.
+INPUTS = {
+    "images": (((3, 3, 1, 4), (4, 2)), convolve, NOISE.standard_normal((10, 5, 5, 1), np.float32)),
+    "a dict of two": (
+        ((2, 4), (3, 4), (4, 2)),
+        two_inputs,
+        {"left": NOISE.standard_normal((10, 2)), "right": {"deep": NOISE.standard_normal((10, 3), np.float32)}},
+    ),
+    "tokens": (((6, 4), (4, 2)), embed, NOISE.integers(0, 6, (10, 7))),
+}
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_x_is_any_pytree_of_rows_alone_and_in_ensembles(name):
+    """Minibatches of every leaf: a plain loop gives the same, and so does each network among many."""
+    shapes, apply, x = INPUTS[name]
+    network, y = Network(lambda key: normal(key, *shapes), apply), np.arange(10) % 2
+    rows = ((x, y), jax.tree.map(lambda leaf: leaf[::-1], (x, y)))
+
+    def train(key):
+        return fit(key, network, rows[0], optax.sgd, {"learning_rate": 0.5}, loss=LOSS, epochs=3, batch_size=4,
+                   validation=rows[1])  # fmt: skip
+
+    keys = jax.random.split(jax.random.key(3), 3)
+    gradient = jax.jit(jax.grad(lambda params, x, y: jnp.mean(LOSS(apply(params, x), y))))
+    start = params = network.init(jax.random.fold_in(keys[1], 0))
+    for batch in np.asarray(row_order(jax.random.fold_in(keys[1], 1), 10, 3, 4)):
+        part = jax.tree.map(lambda leaf, batch=batch: leaf[batch], (x, y))
+        params = jax.tree.map(lambda p, g: p - 0.5 * g, params, gradient(params, *part))
+    alone = train(keys[1])
+    chex.assert_trees_all_close(alone.params, params, atol=1e-6)
+    np.testing.assert_allclose(alone.history.validation_loss, alone.history.loss, rtol=1e-6)
+    assert not np.allclose(alone.params[0], start[0], atol=1e-2)  # the steps are large enough to be seen
+    for mapped in (ensemble, spread):
+        together = jax.jit(mapped(train, (-1,)))(keys)
+        chex.assert_trees_all_close(jax.tree.map(lambda a: a[..., 1], together), alone, atol=1e-6)
+
+
+def test_lists_of_numbers_are_arrays():
+    """One compilation serves both; a list of arrays stays what it is, a pytree."""
+    traces = []
+
+    def counted(p, x):
+        traces.append(jax.tree.map(jnp.shape, x))
+        return apply(p, x)
+
+    def run(x, y, network):
+        return fit(jax.random.key(0), network, (x, y), optax.adam, ADAM, loss=LOSS, epochs=3)
+
+    as_arrays = run(X, XOR, Network(init, counted))
+    before = len(traces)
+    chex.assert_trees_all_equal(run(X.tolist(), XOR.tolist(), Network(init, counted)), as_arrays)
+    assert len(traces) == before
+    pair = Network(init, lambda p, x: apply(p, jnp.stack(x, -1)))
+    chex.assert_trees_all_close(run([X[:, 0], X[:, 1]], XOR, pair), as_arrays, atol=1e-6)
 
 
 def test_given_parameters_and_order_are_those_drawn():
@@ -221,6 +301,13 @@ def test_random_networks_get_a_new_key_each_step_and_none_in_evaluation():
         ({"train": (np.full_like(X, np.nan), XOR)}, "row 0 of x holds NaN"),
         ({"train": (X[:3], XOR)}, r"\(3, 2\) and y has shape \(4,\)"),
         ({"train": (X[:0], XOR[:0])}, "at least one row"),
+        ({"train": (X[0, 0], XOR)}, r"x has shape \(\) and y"),
+        ({"train": ({}, XOR)}, "y has shape"),
+        ({"train": ({"a": X, "b": [X, X[:3]]}, XOR)}, r"x\['b'\]\[1\] has shape \(3, 2\)"),
+        ({"train": ({"a": X, "b": np.where(X > 0, np.inf, X)}, XOR)}, r"row 1 of x\['b'\] holds NaN"),
+        ({"train": (X.astype(float) * 1e39, XOR)}, "row 1 of x holds NaN or infinity"),
+        ({"train": (X.astype(str), XOR)}, "x has dtype <U32; expected numbers"),
+        ({"validation": (X[:3], XOR)}, r"validation: x has shape \(3, 2\)"),
         ({"epochs": 0}, "epochs=0"),
         ({"epochs": 5, "evaluate_every": 2}, "no multiple"),
         ({"batch_size": 5}, "batch_size=5"),
