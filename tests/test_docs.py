@@ -10,7 +10,7 @@ import pytest
 
 import jaxnn
 
-MODULES = [f"jaxnn.{module.name}" for module in pkgutil.iter_modules(jaxnn.__path__) if module.name != "__main__"]
+MODULES = [m.name for m in pkgutil.walk_packages(jaxnn.__path__, "jaxnn.") if not m.name.endswith("__main__")]
 README = Path(__file__).parents[1] / "README.md"
 
 

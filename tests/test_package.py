@@ -20,7 +20,7 @@ LEVELS = [
     {"plan", "plots"},
     {"sweep", "report"},
     {"comparison"},
-    {"verdict"},
+    {"verdict", "lab.inference"},
     {"cli"},
     {"__main__"},
 ]
@@ -38,7 +38,11 @@ def imports(source: str) -> set[str]:
     return found
 
 
-GRAPH = {path.stem: imports(path.read_text()) for path in PACKAGE.glob("*.py") if path.stem != "__init__"}
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+
+
+GRAPH = {name_of(path): imports(path.read_text()) for path in PACKAGE.rglob("*.py") if path.stem != "__init__"}
 
 
 def test_every_module_has_a_level_and_imports_only_point_down():
@@ -46,6 +50,12 @@ def test_every_module_has_a_level_and_imports_only_point_down():
     assert set(GRAPH) == set(level)
     upward = {(a, b) for a, below in GRAPH.items() for b in below if level[b] >= level[a]}
     assert not upward
+
+
+def test_the_library_never_imports_the_laboratory():
+    library = {name: below for name, below in GRAPH.items() if not name.startswith("lab.")}
+    upstairs = {(a, b) for a, below in library.items() for b in below if b == "lab" or b.startswith("lab.")}
+    assert not upstairs
 
 
 def test_no_cycle():
