@@ -39,14 +39,14 @@ class Run(NamedTuple):
     """The result of one training run; every leaf is an array, so a run can be mapped."""
 
     params: Any  # after the last step; of a diverged run, at its last finite evaluation
-    best_params: Any  # at the best evaluation of the metric on the validation rows
+    best_params: Any  # at the best evaluation of the metric on the validation rows; the last where it is never defined
     history: History
     best_step: jax.Array  # () int32
     best_metric: jax.Array  # () the validation metric there
     last_step: jax.Array  # () int32, where training stopped: all steps, or fewer by patience or divergence
     target_step: jax.Array  # () int32, the first evaluation that reached the target; `last_step` where none did
     reached: jax.Array  # () bool; False censors target_step
-    diverged: jax.Array  # () bool, the loss or the metric became infinite or NaN
+    diverged: jax.Array  # () bool, the loss became infinite or NaN
 
 
 def train_step(network, loss: Callable, optimizer, params, state, x, y, key=None):
@@ -74,7 +74,7 @@ def train_step(network, loss: Callable, optimizer, params, state, x, y, key=None
     1.0986 [-0.0333  0.0667 -0.0333]
     """
     apply = network.apply if key is None else partial(network.apply, key=key)
-    value, gradient = jax.value_and_grad(lambda p: jnp.mean(loss(apply(p, x), y)))(params)
+    value, gradient = jax.value_and_grad(lambda p: _mean_loss(loss, apply(p, x), y))(params)
     updates, state = optimizer.update(gradient, state, params)
     return optax.apply_updates(params, updates), state, value
 
@@ -194,7 +194,7 @@ def _fit(static: _Static, key, params, order, train, validation, scalars, target
     def evaluate(params, step):
         def measured(rows):
             scores = network.apply(params, rows[0])
-            return jnp.mean(loss(scores, rows[1])), static.metric(scores, rows[1])
+            return _mean_loss(loss, scores, rows[1]), _scalar(static.metric(scores, rows[1]))
 
         on_train = measured(train)
         on_validation = on_train if validation is None else measured(validation)
@@ -217,21 +217,23 @@ def _fit(static: _Static, key, params, order, train, validation, scalars, target
         # The first evaluation, before any step, is made here as well: so `evaluate` is compiled once.
         params, state = lax.cond(evaluation > 0, train_on, lambda *start: start, progress.params, progress.state)
         record = evaluate(params, step)
-        finite = jnp.all(jnp.isfinite(jnp.stack(record[1:])))
+        finite = jnp.isfinite(record.loss) & jnp.isfinite(record.validation_loss)
         diverged = progress.diverged | (progress.running & ~finite)
         keep = progress.running & finite
         # A run that has stopped goes on from the same parameters; what becomes of its optimizer does not matter then.
         params, record = _where(keep, (params, record), (progress.params, progress.record))
         value = sign * record.validation_metric
         better = keep & (value > progress.best)
+        # Where the metric has not been defined yet, the last parameters are the best that are known.
+        unmeasured = keep & jnp.isnan(value) & jnp.isneginf(progress.best)
         stale = jnp.where(better, 0, progress.stale + keep)
         new = _Progress(
             params=params,
             state=state,
             record=record,
-            best_params=_where(better, params, progress.best_params),
+            best_params=_where(better | unmeasured, params, progress.best_params),
             best=jnp.where(better, value, progress.best),
-            best_step=jnp.where(better, record.step, progress.best_step),
+            best_step=jnp.where(better | unmeasured, record.step, progress.best_step),
             target_step=jnp.where(progress.reached, progress.target_step, record.step),
             reached=progress.reached | (keep & (value >= sign * target)),
             diverged=diverged,
@@ -295,6 +297,25 @@ def row_order(key, rows: int, epochs: int, batch_size: int) -> jax.Array:
     keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(epochs))
     orders = jax.vmap(lambda k: jax.random.permutation(k, rows))(keys)
     return orders[:, : rows - rows % batch_size].reshape(-1, batch_size)
+
+
+def _mean_loss(loss, scores, labels):
+    """The mean of the losses, which are one for each row or their mean already."""
+    losses = loss(scores, labels)
+    rows = jax.tree.leaves(labels)[0].shape[:1]
+    if jnp.shape(losses) not in (rows, ()):
+        raise ValueError(
+            f"the loss has shape {jnp.shape(losses)} for scores {jax.tree.map(jnp.shape, scores)} and labels "
+            f"{jax.tree.map(jnp.shape, labels)}; expected {rows}, one for each row, or (), their mean: scores (rows, 1) "
+            "broadcast against labels (rows,) unless the loss takes scores[:, 0]"
+        )
+    return jnp.mean(losses)
+
+
+def _scalar(metric):
+    if jnp.shape(metric) != ():
+        raise ValueError(f"the metric has shape {jnp.shape(metric)}; expected (), one number for all rows")
+    return metric
 
 
 def _unmeasured(measure):

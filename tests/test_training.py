@@ -320,3 +320,68 @@ def test_bad_input_is_refused_with_the_cure(change, message):
     arguments = {"train": (X, XOR), "scalars": ADAM, "epochs": 4} | change
     with pytest.raises(ValueError, match=message):
         fit(jax.random.key(0), NETWORK, make_optimizer=optax.adam, loss=LOSS, **arguments)
+
+
+def one_score(params, x):
+    return (apply(params, x)[:, 1] - apply(params, x)[:, 0])[:, None]
+
+
+def per_row(scores, labels):
+    return optax.losses.sigmoid_binary_cross_entropy(scores[:, 0], labels)
+
+
+@pytest.mark.parametrize("step", [False, True])
+def test_a_loss_that_broadcasts_scores_against_labels_is_refused(step):
+    """(rows, 1) against (rows,) is (rows, rows): its mean is finite, falls, and means nothing."""
+    network = Network(init, one_score)
+
+    def train(loss):
+        if not step:
+            return fit(jax.random.key(0), network, (X, OR), optax.sgd, {"learning_rate": 0.1}, loss=loss, epochs=1)
+        params, sgd = init(jax.random.key(0)), optax.sgd(0.1)
+        return train_step(network, loss, sgd, params, sgd.init(params), X, OR)
+
+    with pytest.raises(ValueError, match=r"the loss has shape \(4, 4\) for scores \(4, 1\) and labels \(4,\)"):
+        train(optax.losses.sigmoid_binary_cross_entropy)
+    each, mean = train(per_row), train(lambda scores, labels: jnp.mean(per_row(scores, labels)))
+    chex.assert_trees_all_close(each, mean, rtol=1e-6)
+
+
+def test_a_metric_is_one_number():
+    with pytest.raises(ValueError, match=r"the metric has shape \(4,\); expected \(\)"):
+        fit(
+            jax.random.key(0), NETWORK, (X, OR), optax.sgd, {"learning_rate": 0.1}, loss=LOSS, epochs=1,
+            metric=lambda scores, labels: jnp.argmax(scores, -1) == labels,
+        )  # fmt: skip
+
+
+def defined_from(bound):
+    """The accuracy, undefined while the loss is above the bound."""
+    return lambda scores, labels: jnp.where(jnp.mean(LOSS(scores, labels)) > bound, jnp.nan, accuracy(scores, labels))
+
+
+@pytest.mark.parametrize("bound", [0.0, 0.3, np.inf])
+def test_an_undefined_metric_is_no_divergence(bound):
+    """It is never the best; where it is never defined, the last parameters are the best ones."""
+    run = fit(
+        jax.random.key(0), NETWORK, (X, OR), optax.adam, ADAM, loss=LOSS, epochs=60, evaluate_every=10,
+        metric=defined_from(bound),
+    )  # fmt: skip
+    defined = np.isfinite(run.history.metric)
+    np.testing.assert_array_equal(defined, run.history.loss <= bound)
+    assert not run.diverged
+    assert run.last_step == 60
+    if not defined.any():
+        chex.assert_trees_all_equal(run.best_params, run.params)
+        assert run.best_step == 60
+    else:
+        assert run.best_step == run.history.step[np.nanargmax(run.history.metric)]
+        assert run.best_metric == np.nanmax(run.history.metric)
+
+
+def test_an_undefined_loss_is_a_divergence():
+    run = fit(
+        jax.random.key(0), NETWORK, (X, OR), optax.sgd, {"learning_rate": 0.1}, epochs=2, metric=accuracy,
+        loss=lambda scores, labels: LOSS(scores, labels) * jnp.where(scores[0, 0] == 0, 1, jnp.nan),
+    )  # fmt: skip
+    assert run.diverged
