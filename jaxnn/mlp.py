@@ -1,7 +1,7 @@
 """The multilayer perceptron: H = X W₁ + b₁, A = φ(H), S = A W₂ + b₂, P = head(S), L = loss(S, y)."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -200,18 +200,22 @@ class MLP:
         a = jnp.asarray(x, self.dtype)
         for i, layer in enumerate(self.layers):
             weight, bias, own = params[i]
-            h = a @ weight + bias
+            h = _affine(a, weight, bias)
             h = h if shift is None else h + shift[0][i]
             a = _activate(layer, h, own, None if key is None else jax.random.fold_in(key, i))
             a = a if shift is None else a + shift[1][i]
             hs.append(h)
             activated.append(a)
-        s = a @ params[-1].weight + params[-1].bias
+        s = _affine(a, params[-1].weight, params[-1].bias)
         return tuple(hs), tuple(activated), s if shift is None else s + shift[2]
 
-    def loss(self, scores, labels) -> jax.Array:
-        """The head's loss of each row: scores (..., scores), labels (...) -> (...)."""
-        return self.head.loss(scores, labels)
+    @property
+    def loss(self) -> Callable:
+        """The head's loss of each row: scores (..., scores), labels (...) -> (...).
+
+        Equal networks have equal losses, so that a network that is described again compiles nothing again.
+        """
+        return self.head.loss
 
     def probabilities(self, params, x) -> jax.Array:
         """P = head(S): x (..., features) -> (..., classes)."""
@@ -284,6 +288,12 @@ class MLP:
             for r in table
         )
         return "\n".join(lines)
+
+
+def _affine(a, weight, bias):
+    """A W + b, with the bias given to every row where JAX is told not to do that unasked."""
+    h = a @ weight
+    return h + _like(bias, h)
 
 
 def _activate(layer, h, own, key):

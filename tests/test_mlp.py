@@ -253,3 +253,32 @@ def test_a_callers_own_function_is_an_activation():
     chex.assert_trees_all_close(
         network.apply(network.init(KEY), X), mlp((2, 4, 2), "silu").apply(network.init(KEY), X), atol=1e-6
     )
+
+
+def test_a_network_that_is_described_again_compiles_nothing_again():
+    """Bound methods are equal only of one object, so its loss is the head's own function."""
+    traces = []
+
+    def counted(x):
+        traces.append(1)
+        return jnp.tanh(x)
+
+    def train(loss):
+        network, before = mlp((2, 3, 1), counted), len(traces)
+        fit(KEY, network, xor(), optax.sgd, {"learning_rate": 0.1}, loss=loss(network), epochs=2)
+        return len(traces) - before
+
+    assert train(lambda network: network.loss) > 0
+    assert train(lambda network: network.loss) == 0
+    assert train(lambda network: lambda scores, labels: network.loss(scores, labels)) > 0
+
+
+def test_a_bias_is_no_rank_promotion():
+    network = mlp((2, 4, 2), {"relu": 0.5, "prelu": 0.5})
+    params, x = network.init(KEY), jnp.ones((3, 2))
+    expected = network.apply(params, x)
+    with jax.numpy_rank_promotion("raise"):
+        np.testing.assert_array_equal(network.apply(params, x), expected)
+        fit(KEY, network, (x, np.array([0, 1, 0])), optax.sgd, {"learning_rate": 0.1}, loss=network.loss, epochs=1)
+        with pytest.raises(ValueError, match="rank_promotion"):
+            x @ params[0].weight + params[0].bias
