@@ -71,20 +71,27 @@ def weighted_mean(
       A scalar of the dtype of the losses; NaN where all weights are zero.
 
     Raises:
-      ValueError: the shapes do not fit.
+      ValueError: the shapes do not fit, or a label is beyond the class weights (inside `jax.jit` that gives NaN).
 
     >>> weighted_mean(jnp.array([1.0, 4.0]), jnp.array([0, 1]), class_weight=jnp.array([2.0, 1.0])).item()
     2.0
     """
+    losses, labels = jnp.asarray(losses), jnp.asarray(labels)
+    losses = losses.astype(jnp.promote_types(losses.dtype, jnp.float32)) if losses.dtype.kind in "iub" else losses
     weights = jnp.ones(losses.shape, np.promote_types(losses.dtype, jnp.float32))
     if sample_weight is not None:
+        sample_weight = jnp.asarray(sample_weight)
         if sample_weight.shape != losses.shape:
             raise ValueError(f"sample_weight of shape {sample_weight.shape}; expected {losses.shape}, one for each row")
         weights = weights * sample_weight.astype(weights.dtype)
     if class_weight is not None:
+        class_weight = jnp.asarray(class_weight)
         if class_weight.ndim != 1:
             raise ValueError(f"class_weight of shape {class_weight.shape}; expected (classes,), one for each class")
+        if not isinstance(labels, jax.core.Tracer):
+            check_labels(labels, len(class_weight))
         table = jnp.broadcast_to(class_weight.astype(weights.dtype), (*labels.shape, *class_weight.shape))
-        weights = weights * jnp.sum(one_hot(labels, table) * table, axis=-1)
+        known = (labels >= 0) & (labels < len(class_weight))
+        weights = weights * jnp.where(known, jnp.sum(one_hot(labels, table) * table, axis=-1), jnp.nan)
     total = jnp.sum(jnp.where(weights == 0, 0, losses.astype(weights.dtype)) * weights)
     return (total / jnp.sum(weights)).astype(losses.dtype)

@@ -77,3 +77,13 @@ def test_good_labels_pass(labels):
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 2], [0, 1, -1]])
+def test_a_label_beyond_the_class_weights_is_refused(labels):
+    """It had weight zero, and the mean forgot its row."""
+    with pytest.raises(ValueError, match="outside the 2 classes"):
+        weighted_mean([1.0, 1.0, 100.0], labels, class_weight=[1.0, 1.0])
+    traced = jax.jit(weighted_mean)(jnp.array([1.0, 1.0, 100.0]), jnp.array(labels), jnp.ones(2))
+    assert np.isnan(traced)
+    assert weighted_mean([1, 1, 100], [0, 1, 1], class_weight=[1, 1]) == 34
