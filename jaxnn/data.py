@@ -398,14 +398,16 @@ class Scaling(NamedTuple):
 def fit_scaling(x: np.ndarray) -> Scaling:
     """The standard scaling of rows x (rows, features): columns of mean 0 and variance 1 (1/rows normalization).
 
-    A constant column is only shifted, to 0.
+    A constant column is only shifted, to 0; so is one whose variance is within what rounding makes of a constant:
+    var ≤ n ε var + (n ε mean)², ε that of float64 (Chan, Golub & LeVeque 1983; scikit-learn has the same bound).
 
     >>> fit_scaling(np.array([[1.0, 5.0], [3.0, 5.0]]))(np.array([[1.0, 5.0], [2.0, 6.0]])).tolist()
     [[-1.0, 0.0], [0.0, 1.0]]
     """
     x = np.asarray(x, np.float64)
-    constant = (x == x[0]).all(0)
-    return Scaling(np.where(constant, x[0], x.mean(0)), np.where(constant, 1.0, x.std(0)))
+    rounding, mean, variance = len(x) * np.finfo(np.float64).eps, x.mean(0), x.var(0)
+    constant = variance <= rounding * variance + (rounding * mean) ** 2
+    return Scaling(np.where((x == x[0]).all(0), x[0], mean), np.where(constant, 1.0, np.sqrt(variance)))
 
 
 def standardize(parts: Split) -> Split:

@@ -291,3 +291,25 @@ def test_check_data(x, y, error, message):
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+HOSTILE = {
+    "a tenth": np.full(30, 0.1),
+    "a sum that rounds": np.where(np.arange(30) % 3, 0.3, 0.1 + 0.2),
+    "a time stamp": 1.7e18 + np.arange(30) % 2,
+    "small": 1e-200 * np.arange(30),
+    "large and small": np.r_[1e8, np.zeros(29)],
+    "ordinary": np.random.default_rng(0).normal(3, 2, 30),
+    "barely varied": 1 + 1e-9 * np.arange(30),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_columns_that_are_constant_but_for_rounding_are_constant(name):
+    column = HOSTILE[name][:, None]
+    scaled = data.fit_scaling(column)(column)
+    np.testing.assert_allclose(scaled, StandardScaler().fit_transform(column), atol=1e-6)
+    if name in ("a tenth", "a sum that rounds"):
+        assert np.abs(scaled).max() < 1e-6
+        naive = (column - column.mean()) / (column.std() or 1)
+        assert name == "a tenth" or np.abs(naive).max() > 0.5
