@@ -306,8 +306,8 @@ def _mean_loss(loss, scores, labels):
     if jnp.shape(losses) not in (rows, ()):
         raise ValueError(
             f"the loss has shape {jnp.shape(losses)} for scores {jax.tree.map(jnp.shape, scores)} and labels "
-            f"{jax.tree.map(jnp.shape, labels)}; expected {rows}, one for each row, or (), their mean: scores (rows, 1) "
-            "broadcast against labels (rows,) unless the loss takes scores[:, 0]"
+            f"{jax.tree.map(jnp.shape, labels)}; expected {rows}, one for each row, or (), their mean: scores (n, 1) "
+            "broadcast against labels (n,) unless the loss takes scores[:, 0]"
         )
     return jnp.mean(losses)
 
