@@ -6,8 +6,10 @@ happens; here it becomes NaN. A `task` is an entry of the answer's "tasks"; its 
 
 import json
 import math
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -33,8 +35,13 @@ def read(folder) -> tuple[dict, dict[str, np.ndarray]]:
     arrays = path.with_name("curves.npz")
     if not arrays.exists():
         return answer, {}
-    with np.load(arrays, allow_pickle=False) as curves:
-        return answer, dict(curves)
+    try:
+        with open(arrays, "rb") as file, np.load(file, allow_pickle=False) as curves:
+            return answer, dict(curves)
+    except (BadZipFile, ValueError, EOFError, zlib.error) as error:
+        raise ValueError(
+            f"{arrays} is damaged ({error}); run the command of {path} again, which makes it anew"
+        ) from None
 
 
 def numbers(values: Sequence) -> np.ndarray:

@@ -236,7 +236,7 @@ def load_csv(path: str | Path, label: str) -> Dataset:
     class_names keeps them, sorted (as numbers where all are numbers). Every other column is a feature.
 
     Raises ValueError that names the line and column: empty file, no such label column, a repeated column, a row of
-    the wrong length, a cell that is no finite number, an empty label, one class only.
+    the wrong length, a cell that is no finite number, an empty label, one class only, a column that counts the rows.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -252,6 +252,8 @@ def load_csv(path: str | Path, label: str) -> Dataset:
             table = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if row]
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8, comma-separated") from None
+    except csv.Error as error:
+        raise ValueError(f"{path}, line {reader.line_num}: {error}; expected comma-separated cells") from None
     if len(table) < 2:
         raise ValueError(f"{path}: the file is empty or a header alone; expected a header and rows")
     (_, header), *lines = table
@@ -272,8 +274,18 @@ def load_csv(path: str | Path, label: str) -> Dataset:
     number = {name: i for i, name in enumerate(class_names)}
     y = np.array([number[name] for name in labels])
     x, names = np.array(x, np.float64), header[:target] + header[target + 1 :]
+    for name, column in zip(names, x.T, strict=True):
+        if name.lower() in _ROW_COUNTERS and len(x) > 2 and (np.diff(column) == 1).all():
+            raise ValueError(
+                f"{path}: the column {name!r} counts the rows, which says nothing of new ones; drop it, or name it for "
+                "what it measures"
+            )
     # Not in float32 yet: a large offset, as that of a time stamp, would swallow the differences between the rows.
     return _dataset(Path(path).stem, x, y, names, class_names)._replace(x=x)
+
+
+# What programs call the row number that they write beside a table.
+_ROW_COUNTERS = frozenset(("", "unnamed: 0", "index", "id", "row", "rownames"))
 
 
 def _label_column(path, header, label) -> int:

@@ -156,6 +156,16 @@ class TestCompare:
         assert status == 0
         assert "which is replaced" in err
 
+    def test_damaged_curves_are_told_in_a_line(self, compared):
+        path = compared[0] / "curves.npz"
+        whole = path.read_bytes()
+        for damaged in (whole[: len(whole) // 2], b"", whole[:30]):
+            path.write_bytes(damaged)
+            status, _, err = call("report", compared[0])
+            assert (status, err.count("\n")) == (1, 1)
+            assert "curves.npz is damaged" in err
+        path.write_bytes(whole)
+
     def test_the_report_is_written_again(self, compared):
         page = compared[0] / "report.html"
         page.unlink()

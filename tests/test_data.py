@@ -214,6 +214,9 @@ def test_csv_sorts_numeric_labels_as_numbers(csv):
         ("a,kind\n1,x\n1e39,y\n", "line 3, column 'a': '1e39'"),
         ("a,kind\n1,x\n2,\n", "line 3, column 'kind': the label is ''"),
         ("a,kind\n1,x\n2,NaN\n", "line 3, column 'kind': the label is 'NaN'"),
+        (",a,kind\n0,5,x\n1,6,y\n2,5,x\n", "the column '' counts the rows"),
+        ("a,Id,kind\n5,7,x\n6,8,y\n5,9,x\n", "the column 'Id' counts the rows"),
+        ("a,kind\n1," + "x" * 200_000 + "\n", r"line 2: field larger than field limit \(131072\)"),
         ("a,kind\n1,x\n2,x\n", "every row has the label kind = 'x'; expected two classes"),
     ],
 )
@@ -221,6 +224,12 @@ def test_csv_complaints_name_the_place(csv, text, message):
     path = csv(text)
     with pytest.raises(ValueError, match=f"table.csv.*{message}"):
         data.load_csv(path, "kind")
+
+
+def test_a_column_that_counts_something_else_stays(csv):
+    for header, numbers in (("year", (1, 2, 3)), ("id", (1, 3, 2)), ("", (4, 4, 5))):
+        rows = "".join(f"{number},{'xyx'[i]}\n" for i, number in enumerate(numbers))
+        assert data.load_csv(csv(f"{header},kind\n{rows}"), "kind").x.ravel().tolist() == list(numbers)
 
 
 def test_a_large_offset_does_not_swallow_the_differences(csv):
