@@ -215,13 +215,23 @@ def tuning_means(tuning: SweepResult, problem: Problem, choices: Choices, learni
     values = np.where(table["diverged"], np.nan, values)
     others = table["target_step"] if problem.exhaustive else table["validation_loss"]
     rates = [table["learning_rate"] == rate for rate in learning_rates]
-    return np.array([values[rows].mean() for rows in rates]), np.array([others[rows].mean() for rows in rates])
+    return tuple(np.array([column[rows].mean(dtype=np.float64) for rows in rates]) for column in (values, others))
 
 
 def choose(tuning: SweepResult, problem: Problem, choices: Choices, learning_rates: Sequence[float]) -> float:
     """The learning rate with the best mean, of `tuning_means`."""
     means, others = tuning_means(tuning, problem, choices, learning_rates)
-    return learning_rates[np.lexsort((others, -np.nan_to_num(means, nan=-np.inf)))[0]]
+    return learning_rates[np.lexsort((rounded(others), -np.nan_to_num(rounded(means), nan=-np.inf)))[0]]
+
+
+def rounded(means: np.ndarray) -> np.ndarray:
+    """Means of float32 numbers to 6 digits, which is what they have: equals up to rounding become equal.
+
+    >>> a, b = np.float32([0.7, 0.9]).mean(dtype=float), np.float32([0.8, 0.8]).mean(dtype=float)
+    >>> bool(a == b), bool(rounded(a) == rounded(b))
+    (False, True)
+    """
+    return np.round(means, 6)
 
 
 def _columns(learning_rates, seeds) -> dict[str, np.ndarray]:

@@ -81,6 +81,25 @@ class TestTuning:
         measured, _ = simulate(monkeypatch, lambda arm, n: {"validation_loss": n["learning_rate"]}, FIVE)
         assert set(measured.chosen["toy"].values()) == {0.01}
 
+    def test_means_that_are_equal_but_for_rounding_are_equals(self, monkeypatch):
+        """The same accuracies of 30 rows in another order or in other shares: the loss decides, every time."""
+        rng, unequal = np.random.default_rng(0), 0
+        for _ in range(20):
+            right = rng.integers(20, 30, 3)
+            other = right + np.array([1, 0, -1])
+            values = {0.01: np.float32(right) / np.float32(30), 0.1: np.float32(other) / np.float32(30)}
+            unequal += values[0.01].mean() != values[0.1].mean()
+
+            def draw(arm, n, values=values):
+                return {
+                    "best_validation_metric": values[n["learning_rate"]][n["seed"] % 3],
+                    "validation_loss": 1 - n["learning_rate"],
+                }
+
+            measured, _ = simulate(monkeypatch, draw, FIVE)
+            assert set(measured.chosen["toy"].values()) == {0.1}
+        assert unequal > 0
+
     def test_of_a_truth_table_by_solved_runs_then_by_steps(self, monkeypatch):
         def draw(arm, numbers):
             solved = arm == "relu" or numbers["learning_rate"] == 0.01
