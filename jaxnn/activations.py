@@ -68,6 +68,10 @@ class Activation:
     ulp: int = 4  # float32 accuracy, in units in the last place of the true value
     aliases: tuple[str, ...] = ()
 
+    def __reduce_ex__(self, protocol):
+        """Pickled as its name where it is one of the table: it comes back as the same record."""
+        return (get, (self.name,)) if ACTIVATIONS.get(self.name) is self else super().__reduce_ex__(protocol)
+
     @property
     def constants(self) -> dict[str, float]:
         """The fixed parameters of fn with their defaults.
@@ -124,6 +128,15 @@ def _row(fn, values, monotone, smoothness, gain, stable, *, name="", params=Mapp
     )
 
 
+class _Largest(NamedTuple):
+    """max(x₁, …, xₖ). Source: Goodfellow et al. 2013."""
+
+    pieces: int
+
+    def __call__(self, x):
+        return reduce(jnp.maximum, jnp.split(x, self.pieces, axis=-1))  # a reduction over an axis loses NaN on CPU
+
+
 @cache
 def maxout(k: int) -> Activation:
     """The largest of k pre-activations, max(x₁, …, xₖ); pieces that tie share the derivative, two of them equally.
@@ -136,16 +149,12 @@ def maxout(k: int) -> Activation:
     if not k >= 2:
         raise ValueError(f"maxout: k={k}; expected 2 or more pieces, e.g. maxout(2)")
 
-    def fn(x):
-        """max(x₁, …, xₖ). Source: Goodfellow et al. 2013."""
-        return reduce(jnp.maximum, jnp.split(x, k, axis=-1))  # a reduction over an axis loses NaN on CPU
-
     name = "maxout" if k == 2 else f"maxout({k})"
     # The largest of k normals has density k φ Φᵏ⁻¹; the trapezoidal rule is exact to rounding here.
     grid = [i / 16 for i in range(-160, 161)]
     square = sum(z * z * k * math.exp(-z * z / 2) * (math.erfc(-z / math.sqrt(2)) / 2) ** (k - 1) for z in grid)
     gain = (square / 16 / math.sqrt(2 * math.pi)) ** -0.5
-    return _row(fn, "(-inf, inf)", True, 0, gain, True, name=name, inputs=k, kinks=((0, 1 / 2),), ulp=0)
+    return _row(_Largest(k), "(-inf, inf)", True, 0, gain, True, name=name, inputs=k, kinks=((0, 1 / 2),), ulp=0)
 
 
 _FLAT = "its derivative is 0 wherever it has one; train a smooth relative such as sigmoid or tanh instead"

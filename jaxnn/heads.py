@@ -2,13 +2,14 @@
 
 A head is a pair of pure functions: `probabilities(scores)` (…, scores) -> (…, classes), and `loss(scores, labels)` with
 integer labels (…,) -> one loss for each row (…,). Most heads take one score for each class; `head.scores(classes)` says
-how many it needs. Heads are cached: the same call gives the same head, so nothing compiles twice.
+how many it needs. The same call gives the same head, so nothing compiles twice.
 """
 
 import difflib
+import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field, replace
+from functools import cache, wraps
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +35,34 @@ class Head:
     log_loss: bool = True  # the loss is −log p_y
     fenchel_young: bool = False  # ∂L/∂z = p − e_y, where there is one score for each class
     sparse: bool = False  # probabilities may be exactly zero
+    made_by: tuple = field(default=(), compare=False, repr=False)  # the factory and its arguments, where there is one
+
+    def __reduce_ex__(self, protocol):
+        """Pickled as its name or the call that makes it, because closures cannot be: it comes back as the same head."""
+        if HEADS.get(self.name) == self:
+            return get, (self.name,)
+        return self.made_by or super().__reduce_ex__(protocol)
+
+
+def remembered(make: Callable[..., Head]) -> Callable[..., Head]:
+    """A factory of heads that makes one head of the same arguments, however they are given, and notes them in it.
+
+    >>> temperature(3.0) is temperature(3.0), temperature(3.0).made_by[1]
+    (True, (3.0,))
+    """
+    signature = inspect.signature(make)
+
+    @cache
+    def made(*arguments):
+        return replace(make(*arguments), made_by=(factory, arguments))
+
+    @wraps(make)
+    def factory(*args, **kwargs):
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return made(*(HEADS.get(a, a) if isinstance(a, str) else a for a in bound.args))
+
+    return factory
 
 
 def _stated(value, slope):
@@ -70,7 +99,7 @@ def _softmax_of(transform: Callable[[jax.Array], jax.Array], name: str, formula:
     return Head(name, probabilities, loss, formula, "−log p_y", source, **facts)
 
 
-@cache
+@remembered
 def temperature(value: float, /) -> Head:
     """Softmax of the scores divided by a temperature: p = softmax(z / T), L = −log p_y, ∂L/∂z = (p − e_y) / T.
 
@@ -263,7 +292,7 @@ def _fenchel_young(probabilities, entropy):
     return _stated(value, lambda scores, labels: probabilities(scores) - one_hot(labels, scores))
 
 
-@cache
+@remembered
 def entmax(alpha: float, /) -> Head:
     """α-entmax: p = [(α−1)z − τ]₊^{1/(α−1)} with τ such that Σ p = 1; sparse for α > 1, exactly zero far below the top.
 

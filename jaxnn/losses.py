@@ -6,13 +6,12 @@ which compare scores, ask for a head in which a larger score is a larger probabi
 """
 
 from dataclasses import replace
-from functools import cache
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from .heads import Head, get
+from .heads import Head, get, remembered
 from .labels import one_hot
 
 
@@ -26,7 +25,7 @@ def _miss(p, labels):
     return jnp.sum((1 - one_hot(labels, p)) * p, axis=-1)
 
 
-@cache
+@remembered
 def with_label_smoothing(head: str | Head = "softmax", alpha: float = 0.1) -> Head:
     """The head with its loss averaged over smoothed labels: (1 − α) L(z, y) + α/K Σₖ L(z, k).
 
@@ -51,7 +50,7 @@ def with_label_smoothing(head: str | Head = "softmax", alpha: float = 0.1) -> He
     )
 
 
-@cache
+@remembered
 def with_focal_loss(head: str | Head = "softmax", gamma: float = 2.0) -> Head:
     """The head with its loss turned down where it is right already: (1 − p_y)^γ L(z, y).
 
@@ -72,7 +71,7 @@ def with_focal_loss(head: str | Head = "softmax", gamma: float = 2.0) -> Head:
     return _with_loss(head, "focal", loss, f"(1 − p_y)^γ L(z, y), γ = {gamma}", "Lin et al. 2017")
 
 
-@cache
+@remembered
 def with_poly_loss(head: str | Head = "softmax", epsilon: float = 2.0) -> Head:
     """The head with poly-1, its loss with the first coefficient of the Taylor series moved: L(z, y) + ε (1 − p_y).
 
@@ -91,7 +90,7 @@ def with_poly_loss(head: str | Head = "softmax", epsilon: float = 2.0) -> Head:
     return _with_loss(head, "poly", loss, f"L(z, y) + ε (1 − p_y), ε = {epsilon}", "Leng et al. 2022")
 
 
-@cache
+@remembered
 def with_squared_loss(head: str | Head = "softmax") -> Head:
     """The head with Brier's loss, the squared distance of the probabilities from the truth: Σₖ (pₖ − [k = y])².
 
@@ -128,7 +127,7 @@ def _margin(head, name, cost, formula, source):
     return _with_loss(head, name, loss, formula, source)
 
 
-@cache
+@remembered
 def with_hinge_loss(head: str | Head = "softmax") -> Head:
     """The head with the multiclass hinge loss: maxₖ (zₖ + [k ≠ y]) − z_y, zero where the margin is at least 1.
 
@@ -141,7 +140,7 @@ def with_hinge_loss(head: str | Head = "softmax") -> Head:
     return _margin(head, "hinge", 1, "maxₖ (zₖ + [k ≠ y]) − z_y", "Crammer & Singer 2001")
 
 
-@cache
+@remembered
 def with_perceptron_loss(head: str | Head = "softmax") -> Head:
     """The head with the multiclass perceptron loss: maxₖ zₖ − z_y, zero where the answer is right.
 

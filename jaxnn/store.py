@@ -49,7 +49,7 @@ def _canonical(part, inside=()) -> str:
     if any(part is outer for outer in inside):
         return f"{type(part).__name__} within itself"
     if is_dataclass(part) and not isinstance(part, type):
-        return again((type(part), *(getattr(part, field.name, None) for field in fields(part))))
+        return again((type(part), *(getattr(part, field.name, None) for field in fields(part) if field.compare)))
     if isinstance(part, partial):
         return again((part.func, part.args, part.keywords))
     if inspect.ismethod(part):

@@ -305,7 +305,7 @@ def test_entmax_reaches_softmax_its_exact_solution_and_sparsemax(alpha, near):
         np.testing.assert_allclose(close.probabilities(z), limit.probabilities(z), atol=1e-5 * (alpha == 1) + 1e-8)
         np.testing.assert_allclose(close.loss(z, y), limit.loss(z, y), atol=1e-5 * (alpha == 1) + 1e-8)
         assert abs(far.probabilities(z) - limit.probabilities(z)).max() > 0.01
-    assert entmax(1.0) is HEADS["softmax"]
+    assert entmax(1.0) == HEADS["softmax"]
 
 
 def test_two_class_sparsemax_is_the_sparse_sigmoid():
