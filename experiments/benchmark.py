@@ -277,7 +277,7 @@ def child(args):
     ((name, system),) = list(args.systems.items())[-1:]
     report = {"import_s": seconds(lambda: [import_module(module) for module in system.modules])[0]}
     if name == "jaxnn":
-        from jaxnn.devices import use_all_cores
+        from jaxnn.lab.devices import use_all_cores
 
         use_all_cores()
     if args.child == "networks":
@@ -356,7 +356,7 @@ def facts(args):
     """The machine, the versions, the threads and the command."""
     import jax
 
-    from jaxnn.devices import machine
+    from jaxnn.lab.machine import machine
 
     processor = machine()["processor"]
     names = ("jax", "jaxlib", "optax", "numpy", "scikit-learn", "torch", "flax", "equinox")
@@ -477,7 +477,7 @@ def main(arguments=None):
         return child(args)
     import jax
 
-    from jaxnn.devices import use_all_cores
+    from jaxnn.lab.devices import use_all_cores
 
     begun = time.perf_counter()
     if util.find_spec("sklearn") is None:

@@ -20,7 +20,6 @@ Draws heads.png into the folder.
 import argparse
 import sys
 import time
-from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,9 +28,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxnn import HEADS, fit, get_metric, get_task, mlp, split, spread, standardize
-from jaxnn.devices import compile_ahead, use_all_cores
-from jaxnn.progress import Progress
+from jaxnn import HEADS, get_dataset, get_metric, lab, mlp, spread
+from jaxnn.lab.progress import Progress
 
 QUICK = {"tasks": ["moons"], "width": 4, "seeds": 5, "steps": 100}
 FULL = {"tasks": ["moons", "breast-cancer", "iris", "spirals-3"], "width": 16, "seeds": 20, "steps": 1000}
@@ -47,17 +45,16 @@ class Measured(NamedTuple):
     zeros: np.ndarray  # share of zero probabilities, of all classes
 
 
-def rows(task, keys):
-    """(x, y) to train on and to test on, for every key; runs last."""
-    data = [standardize(split(key, get_task(task).load(key), validation=0, test=0.4)) for key in keys]
-    return tuple(
-        tuple(np.stack([getattr(parts, part)[i] for parts in data], axis=-1) for i in (0, 1))
-        for part in ("train", "test")
-    )
+def rows(name, seed, seeds):
+    """The first split of as many tables as there are seeds; a table that is not drawn is the same, split anew."""
+    return lab.stack([lab.splits(lab.task(name, seed=one), repeats=1, seed=one).take([0])
+                      for one in range(seed * seeds, (seed + 1) * seeds)])  # fmt: skip
 
 
-def measure(probabilities, labels):
-    """Every number of the table."""
+def measure(built, run, parts):
+    """Every number of the table, on the rows that were not trained on."""
+    x, labels = (jnp.concatenate(both) for both in zip(parts.validation, parts.test, strict=True))
+    probabilities = built.head.probabilities(built.network.apply(run.params, x))
     metrics = {name: get_metric(name).fn for name in ("accuracy", "calibration_error", "zero_probability_share")}
     numbers = {name: metric(probabilities, labels) for name, metric in metrics.items()}
     p_true = jnp.sum(jax.nn.one_hot(labels, probabilities.shape[-1]) * probabilities, axis=-1)
@@ -65,46 +62,26 @@ def measure(probabilities, labels):
     zeros = jnp.mean((probabilities == 0).astype(jnp.float32))
     return Measured(
         numbers["accuracy"], likelihood, numbers["calibration_error"], numbers["zero_probability_share"], zeros
-    )
-
-
-def trainer(head, features, classes, width, steps):
-    """The network, and (initial parameters, key, training rows, test rows, learning rate) -> Measured."""
-    network = mlp((features, width, HEADS[head].scores(classes)), "tanh", head)
-
-    def train(params, key, train, test, rate):
-        run = fit(
-            key, network, train, optax.adam, {"learning_rate": rate}, params=params, loss=network.loss, epochs=steps,
-            evaluate_every=steps,
-        )  # fmt: skip
-        return measure(network.probabilities(run.params, test[0]), test[1])
-
-    return network, train
+    )._asdict()
 
 
 def sweep(tasks, width, seeds, steps, rate, seed):
     """{(task, head): Measured}."""
-    keys = [jax.random.fold_in(jax.random.key(seed), i) for i in range(seeds)]
-    arguments = {task: (jnp.stack(keys), *rows(task, keys), jnp.float32(rate)) for task in tasks}
-    classes = {task: int(arguments[task][1][1].max()) + 1 for task in tasks}
-    jobs = [(task, head) for task in tasks for head in HEADS if head != "sigmoid" or classes[task] == 2]
+    found = {name: rows(name, seed, seeds) for name in tasks}
+    jobs = [(task, head) for task in tasks for head in HEADS if head != "sigmoid" or found[task].task.classes == 2]
+    numbers = {"split": np.arange(seeds), "seed": np.arange(seeds), "learning_rate": np.full(seeds, rate)}
 
-    def compile_program(job):
-        task, head = job
-        features = arguments[task][1][0].shape[1]
-        network, train = trainer(head, features, classes[task], width, steps)
-        # Drawn outside of the program: the random numbers of all heads are compiled once.
-        params = jax.vmap(network.init, out_axes=-1)(arguments[task][0])
-        program = jax.jit(spread(train, (-1, -1, -1, -1, None)))
-        return program.lower(params, *arguments[task]).compile(), params
+    def group(task, head):
+        recipe = lab.Recipe(hidden=(width,), head=head, epochs=steps, evaluate_every=steps,
+                            batch_size=found[task].train_rows)  # fmt: skip
+        return lab.Group(task, "tanh", recipe, numbers)
 
-    results, progress = {}, Progress(len(jobs), "programs", sys.stderr)
-    with closing(compile_ahead(jobs, compile_program)) as ahead:
-        for (task, head), (program, params) in ahead:
-            results[task, head] = jax.device_get(program(params, *arguments[task]))
-            progress.advance(1, seeds * steps, f"{head} on {task}")
+    plan = lab.Plan(tuple(group(*job) for job in jobs))
+    progress = Progress(plan.size, "networks", sys.stderr)
+    table = lab.sweep(plan, found, measure=measure, seed=seed, progress=progress)
     progress.close()
-    return results
+    columns = [table[name].reshape(len(jobs), seeds) for name in Measured._fields]
+    return {job: Measured(*(column[i] for column in columns)) for i, job in enumerate(jobs)}
 
 
 def half_interval(values):
@@ -138,7 +115,8 @@ class Trajectory(NamedTuple):
 def trajectories(width, seeds, steps, rate, seed):
     """The sigmoid of z and the softmax of (0, z) on moons, from the same weights: two `Trajectory`s by name."""
     keys = [jax.random.fold_in(jax.random.key(seed), i) for i in range(seeds)]
-    train, _ = rows("moons", keys)
+    tables = rows("moons", seed, seeds)
+    train = [np.stack(part, axis=-1) for part in zip(*(tables.parts(i).train for i in range(seeds)), strict=True)]
     network = mlp((2, width, 1), "tanh")
     softmax = HEADS["softmax"]
 
@@ -276,7 +254,7 @@ def parse(arguments):
     if min(args.width, args.steps) < 1 or args.seeds < 2 or not args.learning_rate > 0:
         parser.error("width and steps are at least 1, seeds at least 2 for an interval, the learning rate above 0")
     try:
-        exhaustive = [name for name in args.tasks if get_task(name).exhaustive]
+        exhaustive = [name for name in args.tasks if get_dataset(name).exhaustive]
     except ValueError as error:
         parser.error(str(error))
     if exhaustive:
@@ -287,7 +265,7 @@ def parse(arguments):
 def main(arguments=None):
     args = parse(arguments)
     start = time.perf_counter()
-    use_all_cores()
+    lab.use_all_cores()
     shape = args.width, args.seeds, args.steps, args.learning_rate, args.seed
     results = sweep(args.tasks, *shape)
     runs = trajectories(*shape)

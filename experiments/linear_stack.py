@@ -15,18 +15,14 @@ max |S − S′| / max |S|, float32, the largest over all seeds. Draws linear_st
 import argparse
 import sys
 import time
-from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
-from jaxnn import collapse, fit, get_metric, get_task, mlp, split, spread, standardize
-from jaxnn.devices import compile_ahead, use_all_cores
-from jaxnn.progress import Progress
+from jaxnn import collapse, get_metric, lab
+from jaxnn.lab.progress import Progress
 
 TASKS = ("moons", "circles", "spirals", "noisy-xor")
 KINDS = {"identity": "identity", "relu": "one ReLU"}
@@ -42,57 +38,41 @@ class Measured(NamedTuple):
     apart: np.ndarray  # the collapsed layer's scores from the stack's, relative to their size; NaN with a ReLU
 
 
-def rows(seed, seeds):
-    """The keys, and (x, y) to train on and to test on, of every task and seed; runs last."""
-    root = jax.random.key(seed)
-    keys = [jax.random.fold_in(root, i) for i in range(seeds)]
-    parts = [standardize(split(key, get_task(name).load(key))) for name in TASKS for key in keys]
-    train, test = (
-        tuple(np.stack([getattr(p, part)[i] for p in parts], axis=-1) for i in (0, 1)) for part in ("train", "test")
-    )
-    return jnp.stack(keys * len(TASKS)), train, test
+def rows(name, seed, seeds):
+    """The first split of as many tables as there are seeds."""
+    return lab.stack([lab.splits(lab.task(name, seed=one), repeats=1, seed=one).take([0])
+                      for one in range(seed * seeds, (seed + 1) * seeds)])  # fmt: skip
 
 
-def trainer(kind, depth, width, steps):
-    """The network, and (initial parameters, key, training rows, test rows, learning rate) -> Measured."""
-    activations = [kind, *["identity"] * depth][: depth - 1]
-    network = mlp((2, *[width] * (depth - 1), 2), activations)
-    linear = set(activations) <= {"identity"}
-
-    def train(params, key, train, test, rate):
-        run = fit(
-            key, network, train, optax.adam, {"learning_rate": rate}, params=params, loss=network.loss, epochs=steps,
-            evaluate_every=steps,
-        )  # fmt: skip
-        accuracy = get_metric("accuracy").fn(network.probabilities(run.params, test[0]), test[1])
-        apart = jnp.nan
-        if linear:
-            scores, one = network.apply(run.params, test[0]), collapse(run.params)
-            apart = jnp.max(jnp.abs(test[0] @ one.weight + one.bias - scores)) / jnp.max(jnp.abs(scores))
-        return Measured(run.history.loss[-1], accuracy, apart)
-
-    return network, train
+def measure(built, run, parts):
+    """Loss on the training rows, accuracy on the test rows, and how far the collapsed layer is from a linear stack."""
+    network, (x, y) = built.network, parts.test
+    accuracy = get_metric("accuracy").fn(built.head.probabilities(network.apply(run.params, x)), y)
+    apart = jnp.nan
+    if {part.activation.name for layer in network.layers for part in layer} <= {"identity"}:
+        scores, one = network.apply(run.params, x), collapse(run.params)
+        apart = jnp.max(jnp.abs(x @ one.weight + one.bias - scores)) / jnp.max(jnp.abs(scores))
+    return Measured(run.history.loss[-1], accuracy, jnp.float32(apart))._asdict()
 
 
 def sweep(depths, width, seeds, steps, rate, seed):
     """{(kind, depth): Measured}."""
-    arguments = (*rows(seed, seeds), jnp.float32(rate))
+    tasks = {name: rows(name, seed, seeds) for name in TASKS}
+    numbers = {"split": np.arange(seeds), "seed": np.arange(seeds), "learning_rate": np.full(seeds, rate)}
     jobs = [(kind, depth) for kind in KINDS for depth in depths if depth > 1 or kind == "identity"]
 
-    def compile_program(job):
-        network, train = trainer(*job, width, steps)
-        # Drawn outside of the program: the random numbers of all networks are compiled once.
-        params = jax.vmap(network.init, out_axes=-1)(arguments[0])
-        return jax.jit(spread(train, (-1, -1, -1, -1, None))).lower(params, *arguments).compile(), params
+    def group(kind, depth, task):
+        activations = (kind, *["identity"] * depth)[: depth - 1]
+        recipe = lab.Recipe(hidden=(width,) * (depth - 1), head="softmax", epochs=steps, evaluate_every=steps,
+                            batch_size=tasks[task].train_rows)  # fmt: skip
+        return lab.Group(task, activations, recipe, numbers)
 
-    results, progress = {}, Progress(len(jobs), "programs", sys.stderr)
-    with closing(compile_ahead(jobs, compile_program)) as ahead:
-        for job, (program, params) in ahead:
-            measured = jax.device_get(program(params, *arguments))
-            results[job] = Measured(*(np.reshape(leaf, (len(TASKS), seeds)) for leaf in measured))
-            progress.advance(1, len(TASKS) * seeds * steps, f"{job[1]} layers, {KINDS[job[0]]}")
+    plan = lab.Plan(tuple(group(*job, task) for job in jobs for task in TASKS))
+    progress = Progress(plan.size, "networks", sys.stderr)
+    table = lab.sweep(plan, tasks, measure=measure, seed=seed, progress=progress)
     progress.close()
-    return results
+    found = {name: table[name].reshape(len(jobs), len(TASKS), seeds) for name in Measured._fields}
+    return {job: Measured(*(values[i] for values in found.values())) for i, job in enumerate(jobs)}
 
 
 def report(results):
@@ -177,7 +157,7 @@ def parse(arguments):
 def main(arguments=None):
     args = parse(arguments)
     start = time.perf_counter()
-    use_all_cores()
+    lab.use_all_cores()
     results = sweep(args.depths, args.width, args.seeds, args.steps, args.learning_rate, args.seed)
     report(results)
     draw(args.out / "linear_stack.png", results, args.seeds)

@@ -18,7 +18,7 @@ import argparse
 import csv
 import sys
 import time
-from contextlib import closing
+from contextlib import suppress
 from pathlib import Path
 
 import jax
@@ -26,10 +26,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxnn import ACTIVATIONS, Activation, fit, get_activation, mlp, spread, xor
-from jaxnn.devices import compile_ahead, use_all_cores
-from jaxnn.progress import Progress
-from jaxnn.stats import kaplan_meier, wilson
+from jaxnn import ACTIVATIONS, Activation, fit, get_activation, lab, mlp, xor
+from jaxnn.lab.progress import Progress
+from jaxnn.lab.stats import kaplan_meier, wilson
+from jaxnn.metrics import least_probability
 
 PROBABILITY = 0.6
 QUICK = {
@@ -46,63 +46,38 @@ def relu_half(x):
     return jnp.maximum(x, 0)
 
 
-def least_probability(scores, labels):
-    """Of the true class, over the four rows."""
-    signed = jnp.where(labels == 1, scores[:, 0], -scores[:, 0])
-    return jax.nn.sigmoid(jnp.min(signed))
+def measure(built, run, parts):
+    """Found the boundary? In how many steps? Which share of the units is dead: sends no row's gradient through?"""
+    first, last = run.params
 
+    def scores(bias):
+        return built.network.apply((first._replace(bias=bias), last), parts.train[0])[:, 0]
 
-def trainer(network, steps):
-    """(initial parameters, key, rate) -> found (), steps to the boundary (), share of dead units (), diverged ()."""
-    data = xor()
-
-    def train(params, key, rate):
-        run = fit(
-            key, network, data, optax.adam, {"learning_rate": rate}, params=params, loss=network.loss, epochs=steps,
-            evaluate_every=10, metric=least_probability, target=PROBABILITY,
-        )  # fmt: skip
-        first, last = run.params
-
-        def scores(bias):
-            return network.apply((first._replace(bias=bias), last), data.x)[:, 0]
-
-        # A unit is dead if no row sends a gradient through it.
-        dead = jnp.all(jax.jacobian(scores)(first.bias) == 0, axis=0)
-        return run.reached, run.target_step, jnp.mean(dead.astype(jnp.float32)), run.diverged
-
-    return train
-
-
-def compile_program(activation, width, steps, keys, rate):
-    """The compiled program of one activation and width with its arguments; None where the units do not divide."""
-    try:
-        network = mlp((2, width, 1), activation)
-    except ValueError:
-        return None
-    # Drawn outside of the program: the random numbers of all activations are compiled once.
-    params = jax.vmap(network.init, out_axes=-1)(keys)
-    program = jax.jit(spread(trainer(network, steps), (-1, -1, None)))
-    return program.lower(params, keys, rate).compile(), params
+    dead = jnp.all(jax.jacobian(scores)(first.bias) == 0, axis=0)
+    return {
+        "found": run.reached, "step": run.target_step, "dead": jnp.mean(dead.astype(jnp.float32)),
+        "diverged": run.diverged,
+    }  # fmt: skip
 
 
 def sweep(activations, widths, seeds, steps, rate, seed):
     """{(name, width): (found, steps, dead, diverged)}, each an array of shape (seeds,)."""
-    root = jax.random.key(seed)
-    keys, rate = jax.vmap(lambda i: jax.random.fold_in(root, i))(jnp.arange(seeds)), jnp.float32(rate)
-    jobs = [(name, activation, width) for name, activation in activations.items() for width in widths]
-    results, progress = {}, Progress(len(jobs), "programs", sys.stderr)
-
-    def compile_job(job):
-        return compile_program(job[1], job[2], steps, keys, rate)
-
-    with closing(compile_ahead(jobs, compile_job)) as ahead:
-        for (name, _, width), compiled in ahead:
-            if compiled is not None:
-                program, params = compiled
-                results[name, width] = jax.device_get(program(params, keys, rate))
-            progress.advance(1, seeds * steps, f"{name}, width {width}")
+    jobs = {}
+    for name, activation in activations.items():
+        for width in widths:
+            with suppress(ValueError):  # the units of some do not divide
+                mlp((2, width, 1), activation)
+                jobs[name, width] = lab.grid(
+                    task="xor", activation=[activation], hidden=[(width,)], learning_rate=rate, epochs=steps,
+                    evaluate_every=10, target=PROBABILITY, seed=range(seeds),
+                )  # fmt: skip
+    plan = sum(jobs.values(), start=lab.Plan(()))
+    progress = Progress(plan.size, "networks", sys.stderr)
+    table = lab.sweep(plan, {"xor": lab.splits(lab.task("xor"))}, measure=measure, seed=seed, progress=progress)
     progress.close()
-    return results
+    parts = np.arange(plan.size).reshape(len(jobs), seeds)
+    columns = ("found", "step", "dead", "diverged")
+    return {job: tuple(table[column][rows] for column in columns) for job, rows in zip(jobs, parts, strict=True)}
 
 
 def report(activations, widths, results):
@@ -209,9 +184,9 @@ def plot_hidden(path, seed, steps, rate):
         for trial in range(100):
             run = fit(
                 jax.random.fold_in(jax.random.key(seed), trial), network, data, optax.adam, {"learning_rate": rate},
-                loss=network.loss, epochs=steps, evaluate_every=10, metric=least_probability, target=PROBABILITY,
+                loss=network.loss, epochs=steps, evaluate_every=steps,
             )  # fmt: skip
-            if run.reached:
+            if least_probability(network.probabilities(run.params, data.x), data.y) >= PROBABILITY:
                 break
         hidden = np.asarray(network.trace(run.params, data.x, data.y)[0].A[0])
         scatter(panel, hidden, data.y)
@@ -280,7 +255,7 @@ def choose(names) -> dict[str, Activation]:
 def main(arguments=None):
     args = parse(arguments)
     start = time.perf_counter()
-    use_all_cores()
+    lab.use_all_cores()
     try:
         activations = choose(args.activations)
     except ValueError as error:

@@ -1,20 +1,22 @@
-"""Neural networks as pure functions of a parameter pytree, and the comparison of activations.
+"""Neural networks as pure functions of a parameter pytree.
 
 A network is `mlp(sizes, activation)` or any `Network(init, apply)`; `fit` trains it as one pure function; `ensemble`
-and `spread` train thousands in one compiled program.
+and `spread` train thousands in one compiled program. On it stands the laboratory, `jaxnn.lab`: a question in, an answer
+out.
 """
 
 from jaxnn.activations import ACTIVATIONS, Activation, maxout
 from jaxnn.activations import get as get_activation
 from jaxnn.data import (
-    TASKS,
+    DATASETS,
     Dataset,
+    Source,
     Split,
     blobs,
     boolean_function,
     circles,
     gate,
-    get_task,
+    get_dataset,
     load_csv,
     moons,
     noisy_xor,
@@ -25,17 +27,15 @@ from jaxnn.data import (
     truth_table,
     xor,
 )
-from jaxnn.ensemble import ensemble, spread
+from jaxnn.ensembles import ensemble, spread
 from jaxnn.heads import HEADS, Head, entmax, temperature
 from jaxnn.heads import get as get_head
 from jaxnn.initializers import INITIALIZERS, Initializer, draw_weight, get_initializer
 from jaxnn.labels import weighted_mean
 from jaxnn.metrics import METRICS, Metric
 from jaxnn.metrics import get as get_metric
-from jaxnn.mlp import MLP, Layer, Trace, collapse, count_parameters, mlp
-from jaxnn.plan import Choices, Plan, Problem, activation_label, grid, sample
+from jaxnn.networks import MLP, Layer, Trace, collapse, count_parameters, mlp
 from jaxnn.propagation import ActivationFacts, activation_facts, correlation_map, length_map
-from jaxnn.sweep import SweepResult, replay, sweep
 from jaxnn.training import History, Network, Run, fit, row_order, train_step
 
 __version__ = "0.1.0"

@@ -2,7 +2,7 @@
 
 import sys
 
-from jaxnn.cli import main
+from jaxnn.lab.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

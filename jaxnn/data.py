@@ -39,11 +39,11 @@ class Split(NamedTuple):
     test: Dataset
 
 
-class Task(NamedTuple):
-    """A named dataset to be loaded."""
+class Source(NamedTuple):
+    """Where a named dataset comes from."""
 
     load: Callable[[jax.Array], Dataset]  # key -> Dataset; the key matters only where the rows are drawn
-    source: str
+    about: str
     exhaustive: bool = False  # True where the rows are all there is (a truth table), so that none can be held out
 
 
@@ -328,35 +328,35 @@ def _sorted_names(names) -> list[str]:
         return sorted(names)
 
 
-TASKS: dict[str, Task] = {
-    **{name: Task(lambda key, name=name: gate(name), "truth table", True) for name in list(GATES)[:6]},
-    **{f"parity-{n}": Task(lambda key, n=n: gate("parity", n), "truth table", True) for n in range(3, 9)},
-    **{f"majority-{n}": Task(lambda key, n=n: gate("majority", n), "truth table", True) for n in (3, 5, 7)},
-    "noisy-xor": Task(noisy_xor, "drawn by key"),
-    "moons": Task(moons, "drawn by key"),
-    "circles": Task(circles, "drawn by key"),
-    "spirals": Task(spirals, "drawn by key"),
-    "spirals-3": Task(lambda key: spirals(key, arms=3), "drawn by key"),
-    "blobs": Task(blobs, "drawn by key"),
-    "iris": Task(lambda key: sklearn_dataset("iris"), "scikit-learn (Fisher 1936)"),
-    "wine": Task(lambda key: sklearn_dataset("wine"), "scikit-learn (Forina et al. 1988)"),
-    "breast-cancer": Task(lambda key: sklearn_dataset("breast_cancer"), "scikit-learn (Street et al. 1993)"),
-    "digits": Task(lambda key: sklearn_dataset("digits"), "scikit-learn (Alpaydin & Kaynak 1998)"),
+DATASETS: dict[str, Source] = {
+    **{name: Source(lambda key, name=name: gate(name), "truth table", True) for name in list(GATES)[:6]},
+    **{f"parity-{n}": Source(lambda key, n=n: gate("parity", n), "truth table", True) for n in range(3, 9)},
+    **{f"majority-{n}": Source(lambda key, n=n: gate("majority", n), "truth table", True) for n in (3, 5, 7)},
+    "noisy-xor": Source(noisy_xor, "drawn by key"),
+    "moons": Source(moons, "drawn by key"),
+    "circles": Source(circles, "drawn by key"),
+    "spirals": Source(spirals, "drawn by key"),
+    "spirals-3": Source(lambda key: spirals(key, arms=3), "drawn by key"),
+    "blobs": Source(blobs, "drawn by key"),
+    "iris": Source(lambda key: sklearn_dataset("iris"), "scikit-learn (Fisher 1936)"),
+    "wine": Source(lambda key: sklearn_dataset("wine"), "scikit-learn (Forina et al. 1988)"),
+    "breast-cancer": Source(lambda key: sklearn_dataset("breast_cancer"), "scikit-learn (Street et al. 1993)"),
+    "digits": Source(lambda key: sklearn_dataset("digits"), "scikit-learn (Alpaydin & Kaynak 1998)"),
 }
 
 
-def get_task(name: str) -> Task:
-    """The entry of TASKS with this name; case does not count, nor `_` for `-`.
+def get_dataset(name: str) -> Source:
+    """The entry of DATASETS with this name; case does not count, nor `_` for `-`.
 
     Raises ValueError with the nearest names.
 
-    >>> get_task("Breast_Cancer").source
+    >>> get_dataset("Breast_Cancer").about
     'scikit-learn (Street et al. 1993)'
     """
     key = name.lower().replace("_", "-")
-    if key not in TASKS:
-        raise ValueError(f"unknown task {name!r}; {_nearest(key, list(TASKS))}")
-    return TASKS[key]
+    if key not in DATASETS:
+        raise ValueError(f"unknown dataset {name!r}; {_nearest(key, list(DATASETS))}")
+    return DATASETS[key]
 
 
 # Split and scale

@@ -17,14 +17,11 @@ from threading import Timer
 import jax
 import numpy as np
 
-from jaxnn import Problem, Split, grid, sweep, xor
-from jaxnn.devices import use_all_cores
+from jaxnn.lab import grid, splits, sweep, task, use_all_cores
 
 DEATHS, MOST = 20, 3
-ROWS = xor()
-PROBLEMS = {"xor": Problem(Split(ROWS, ROWS, ROWS), epochs=4, evaluate_every=2)}
 # More blocks of two than can be finished before the last death.
-TRIALS = grid(task="xor", hidden=(), learning_rate=0.1, seed=range(2 * (DEATHS * MOST + 2)))
+TRIALS = grid(task="xor", hidden=(), epochs=4, evaluate_every=2, learning_rate=0.1, seed=range(2 * (DEATHS * MOST + 2)))
 
 
 def die():
@@ -60,8 +57,8 @@ def live(folder, death=None):
         use_all_cores()
         jax.config.update("jax_compilation_cache_dir", str(folder.with_name("programs")))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-        found = sweep(TRIALS, PROBLEMS, folder=folder, block=2)
-        np.savez(folder / "table.npz", **found.table)
+        found = sweep(TRIALS, {"xor": splits(task("xor"))}, folder=folder, block=2)
+        np.savez(folder / "table.npz", **found.columns)
         status = 0
     finally:
         os._exit(status)

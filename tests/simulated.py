@@ -2,65 +2,69 @@
 
 import numpy as np
 
-from jaxnn import Dataset, Problem, Split, comparison, verdict, xor
-from jaxnn.plan import Choices
-from jaxnn.sweep import CURVES, Outcome, SweepResult
+from jaxnn.lab import Splits, Task, comparison, judge, splits, task
+from jaxnn.lab.recipe import resolved
+from jaxnn.lab.spelling import spelled
+from jaxnn.lab.sweeps import CURVES, Table
 
 
-def toy(name="toy", features=3, **more):
-    """A task of twenty rows, in name only."""
-    rows = Dataset(
-        np.zeros((20, features), np.float32), np.arange(20, dtype=np.int32) % 2, 2, name, ("a",) * features, ("0", "1")
-    )
-    return Problem(Split(rows, rows.take(slice(0, 10)), rows), **{"epochs": 10, "batch_size": 10, "target": 0.8} | more)
+def toy(rows=60, name="toy", features=3) -> Splits:
+    """A task in name only."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(rows, features)), np.arange(rows, dtype=np.int32) % 2
+    return splits(Task(name, x, y, ("no", "yes"), tuple("abcdefgh"[:features])))
 
 
-def truth_table():
-    return comparison.problem(xor(), exhaustive=True, epochs=100)
+def truth_table() -> Splits:
+    return splits(task("xor"))
 
 
 def simulated_sweep(draw):
-    """Stands in for `sweep`: `draw(arm, numbers)` makes outcomes, by name of `Outcome`; the rest follows from them."""
+    """Stands in for `sweep`: `draw(activation, numbers, rows)` makes what is measured, by name; the rest follows."""
 
-    def sweep(trials, problems, **_):
-        told = [trials.trial(number) for number in range(trials.size)]
-        rows = [outcome(problems[choices.task], draw(choices.label("activation"), n)) for choices, n in told]
-        table = {"trial": np.arange(trials.size)}
-        table |= {field: np.array([c.label(field) for c, _ in told]) for field in Choices._fields[:-1]}
-        table |= {name: np.array([n[name] for _, n in told]) for name in ("learning_rate", "seed")}
-        table |= {name: np.array([row[name] for row in rows]) for name in Outcome._fields}
-        table["seconds"] = np.full(trials.size, 1e-3, np.float32)
-        curves = {name: np.tile(np.linspace(0, 1, 11, dtype=np.float32), (trials.size, 1)) for name in CURVES}
-        steps = {name: np.linspace(0, problem.steps, 11, dtype=int) for name, problem in problems.items()}
-        return SweepResult(table, curves, steps)
+    def sweep(plan, tasks, **_):
+        rows = []
+        for number in range(plan.size):
+            name, activation, recipe, numbers = plan.trial(number)
+            drawn = draw(spelled(activation), numbers, tasks[name])
+            rows.append(
+                {"task": name, "activation": spelled(activation)} | numbers | measured(recipe, tasks[name], drawn)
+            )
+        columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+        return Table({"trial": np.arange(plan.size)} | columns)
 
     return sweep
 
 
-def outcome(problem, drawn):
-    """All fields of an outcome; the test metric stands for every other metric that is not given."""
+def measured(recipe, rows: Splits, drawn) -> dict:
+    """All that `outcome` measures; the test metric stands for every metric that is not given."""
+    recipe = resolved(recipe, rows)
+    steps = recipe.steps(rows.train_rows)
+    if "test_rows" in drawn:
+        drawn = {"test_metric": np.mean(drawn["test_rows"])} | drawn
     value = drawn.get("test_metric", 0.5)
-    plain = dict.fromkeys(Outcome._fields, 0.3) | {
-        "metric": value, "validation_metric": value, "best_validation_metric": value, "test_metric": value,
-        "best_step": problem.steps, "last_step": problem.steps, "diverged": False,
-    }  # fmt: skip
-    row = plain | drawn
-    reached = problem.target is not None and row["best_validation_metric"] >= problem.target and not row["diverged"]
-    return row | {"target_step": problem.steps // 2 if reached else row["last_step"], "reached": reached} | drawn
+    found = {"loss": 0.3, "validation_loss": 0.3, "test_loss": 0.3, "seconds": 1e-3, "diverged": False}
+    found |= dict.fromkeys(("metric", "validation_metric", "best_validation_metric", "test_metric"), value)
+    found |= {"best_step": steps, "last_step": steps}
+    if rows.test is not None:
+        tested = rows.test.shape[1]
+        found["test_rows"] = np.full(tested, value)
+        found["test_right"] = np.asarray(drawn.get("test_rows", np.arange(tested) < value * tested)) > 0.5
+    found |= {f"curve_{name}": np.linspace(0, 1, 11) for name in CURVES}
+    found |= {"curve_step": np.linspace(0, steps, 11).astype(int)} | drawn
+    reached = recipe.target is not None and found["best_validation_metric"] >= recipe.target and not found["diverged"]
+    return {"target_step": steps // 2 if reached else found["last_step"], "reached": reached} | found
 
 
-def alone(task, problem, arms, *_):
-    """Stands in for what is measured: of the n-th arm n + 1 microseconds a step, and one class in all the plane."""
-    return {
-        arm: comparison.Alone(np.full(7, 1e-6 * (n + 1)), np.zeros((60, 60), np.int8)) for n, arm in enumerate(arms)
-    }
+def step_seconds(_, arms, *__):
+    """Stands in for what is timed: of the n-th arm n microseconds a step."""
+    return {name: np.full(7, 1e-6 * n) for n, name in enumerate(arms, start=1)}
 
 
-def simulate(monkeypatch, draw, settings, problems=None):
-    """Measure by drawing; returns what was measured, and the answer to it."""
-    problems = problems or {"toy": toy()}
+def simulate(monkeypatch, draw, settings, rows=None):
+    """Compare by drawing; returns what was measured, and the answer to it."""
     with monkeypatch.context() as patch:
         patch.setattr(comparison, "sweep", simulated_sweep(draw))
-        patch.setattr(comparison, "_alone", alone)
-        measured = comparison.measure(problems, settings)
-    return measured, verdict.answer(measured, problems, settings)
+        patch.setattr(comparison, "_step_seconds", step_seconds)
+        found = comparison.run(rows or toy(), comparison.checked(settings))
+    return found, judge.answer(found)

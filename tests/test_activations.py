@@ -14,7 +14,7 @@ from scipy.special import ndtri
 
 from jaxnn import rectifiers
 from jaxnn.activations import ACTIVATIONS, Activation, get, maxout
-from jaxnn.ensemble import ensemble
+from jaxnn.ensembles import ensemble
 from jaxnn.propagation import second_moment
 
 m = mpmath.mp

@@ -1,9 +1,7 @@
 """The command, from arguments to files; errors are one line and a status, and what was interrupted goes on."""
 
-import csv
 import errno
 import io
-import json
 import os
 import re
 import shutil
@@ -15,10 +13,12 @@ import jax
 import numpy as np
 import pandas
 import pytest
-from simulated import alone, simulated_sweep
+from simulated import simulated_sweep, step_seconds
 
-from jaxnn import ACTIVATIONS, TASKS, __version__, comparison, devices
-from jaxnn.cli import main
+from jaxnn import ACTIVATIONS, DATASETS, __version__, lab
+from jaxnn.lab import comparison, devices, wording
+from jaxnn.lab.answer import from_json
+from jaxnn.lab.cli import main
 
 COMPARE = (
     "compare xor --activations relu tanh --hidden 4 --epochs 100 --learning-rates 0.03 0.3 --seeds 6 --tuning-seeds 3 "
@@ -29,7 +29,8 @@ COMPARE = (
 @pytest.fixture(autouse=True)
 def cores(monkeypatch):
     """The tests have two devices already."""
-    monkeypatch.setattr(devices, "use_all_cores", lambda: None)
+    monkeypatch.setattr(lab, "use_all_cores", lambda: None)
+    monkeypatch.setattr(sys, "path", list(sys.path))
 
 
 def call(*arguments):
@@ -45,59 +46,42 @@ def compared(tmp_path_factory):
     """A small comparison, in earnest: its folder, what it printed, what it told on the way."""
     folder = tmp_path_factory.mktemp("runs") / "new" / "xor"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(devices, "use_all_cores", lambda: None)
+        patch.setattr(lab, "use_all_cores", lambda: None)
         status, out, err = call(*COMPARE, "--out", folder)
     assert status == 0
     return folder, out, err
 
 
-def answer(folder):
-    return json.loads((folder / "answer.json").read_text())
-
-
 class TestCompare:
-    def test_prints_the_table_the_answer_and_where_the_report_is(self, compared):
+    def test_prints_the_answer_and_where_the_report_is(self, compared):
         folder, out, err = compared
-        assert out.splitlines()[1] == "xor: 4 rows to train; hidden units 4; 100 steps"
-        assert answer(folder)["answer"] in out
+        assert out.strip().startswith("xor: Take ")
+        assert "xor: 4 rows, all there are; 2-4-1, 100 steps" in out
+        assert str(lab.load(folder)) in out
         assert f"report: {folder}/report.html" in out
-        assert err.splitlines()[-1].startswith("networks 30 of 30")
+        assert err.splitlines()[-1].startswith("networks 42 of 42")
 
     def test_trials_open_in_pandas_one_row_each(self, compared):
         trials = pandas.read_parquet(compared[0] / "trials.parquet")
-        assert trials["trial"].tolist() == list(range(30))
-        assert trials["phase"].value_counts().to_dict() == {"tune": 12, "verdict": 18}
-        assert trials.groupby(["phase", "activation"]).size().to_dict() == {
-            ("tune", "relu"): 6, ("tune", "tanh"): 6, ("verdict", "relu"): 12, ("verdict", "tanh"): 6,
-        }  # fmt: skip
-        assert not set(trials["seed"][trials["phase"] == "tune"]) & set(trials["seed"][trials["phase"] == "verdict"])
+        assert trials["trial"].tolist() == list(range(42))
+        assert trials["phase"].value_counts().to_dict() == {"tuning": 18, "verdict": 18, "again": 6}
+        assert not set(trials["seed"][trials["phase"] == "tuning"]) & set(trials["seed"][trials["phase"] != "tuning"])
         assert set(trials["head"]) == {"sigmoid"}
-        for arm in answer(compared[0])["tasks"][0]["arms"]:
-            rows = trials.iloc[arm["trials"]]
-            assert set(rows["activation"]) == {arm["name"]}
+        for choice in lab.load(compared[0]).tasks["xor"].choices:
+            rows = trials.iloc[list(choice.trials)]
+            assert set(rows["activation"]) == {choice.name}
             assert set(rows["phase"]) == {"verdict"}
-            assert ((rows["test_metric"] >= 0.6) == np.array(arm["values"], bool)).all()
+            assert (rows["test_metric"] >= 0.6).mean() == choice.metric.value
 
-    def test_the_answer_says_what_was_run_where_and_with_what(self, compared):
-        found = answer(compared[0])
-        assert found["command"].split() == ["jaxnn", *COMPARE, "--out", str(compared[0])]
-        assert found["versions"]["jaxnn"] == __version__
-        assert found["versions"]["jax"] == jax.__version__
-        assert found["settings"]["learning_rates"] == [0.03, 0.3]
-        assert found["settings"]["budget_seconds"] == 0.2
-        assert found["machine"]["devices"].startswith("2 x ")
-        assert len(found["tasks"][0]["null_pairs"]) == 1
-
-    def test_tables_curves_and_report(self, compared):
-        folder = compared[0]
-        rows = list(csv.DictReader((folder / "answers.csv").read_text().splitlines()))
-        arms = answer(folder)["tasks"][0]["arms"]
-        assert [(row["task"], row["arm"]) for row in rows] == [("xor", arm["name"]) for arm in arms]
-        assert [float(row["test"]) for row in rows] == [arm["test"]["value"] for arm in arms]
-        with np.load(folder / "curves.npz") as curves:
-            assert curves["xor/step"].tolist() == list(range(0, 110, 10))
-            assert curves["xor/1/validation_loss"].shape == (6, 11)
-        assert "<html" in (folder / "report.html").read_text()
+    def test_the_answer_says_what_was_asked_where_and_with_what(self, compared):
+        found = lab.load(compared[0])
+        assert wording.command(found).split() == ["jaxnn", *COMPARE[:2], *wording.command(found).split()[3:]]
+        assert found.question.options["learning_rates"] == [0.03, 0.3]
+        assert found.question.options["budget"] == 0.2
+        assert found.versions["jaxnn"] == __version__
+        assert found.versions["jax"] == jax.__version__
+        assert found.machine["devices"].startswith("2 x ")
+        assert 0 < found.tasks["xor"].null_pair <= 1
 
     def test_goes_on_where_it_was_interrupted(self, compared, monkeypatch):
         """A block is missing; the disk is full; Ctrl-C; then to the end, with one block computed."""
@@ -124,53 +108,46 @@ class TestCompare:
             assert sorted(folder.glob("blocks/*")) == others
         status, out, _ = call(*command, "--json")
         assert status == 0
-        assert json.loads(out) == answer(folder)
+        assert from_json(out) == from_json((folder / "answer.json").read_text())
         assert [path.stat().st_mtime_ns for path in others] == stamps
         assert first.exists()
         after = pandas.read_parquet(folder / "trials.parquet")
         pandas.testing.assert_frame_equal(before.drop(columns="seconds"), after.drop(columns="seconds"))
 
     def test_replay_gives_the_numbers_of_the_sweep(self, compared):
-        status, out, _ = call("replay", compared[0], 17)
+        status, out, _ = call("replay", compared[0], 23)
         assert status == 0
         lines = [line.split() for line in out.splitlines()]
-        assert out.startswith("trial 17: relu on xor, learning rate")
+        assert re.match(r"trial 23: \w+ on xor, split 0, seed \d+, learning rate", out)
         assert float(lines[-1][-1]) < 1e-4
         told = {line[0]: (float(line[1]), float(line[2])) for line in lines[2:-1]}
         assert told["last_step"] == (100, 100)
         assert told["reached"][0] == told["reached"][1]
 
-    def test_replay_refuses_rows_that_have_changed(self, compared):
-        path = compared[0] / "answer.json"
-        before = path.read_text()
-        path.write_text(before.replace(answer(compared[0])["rows"]["xor"], "0" * 24))
-        status, _, err = call("replay", compared[0], 17)
-        path.write_text(before)
-        assert status == 1
-        assert "the rows of xor are not those that were compared" in err
-
-    def test_another_command_says_what_it_replaces(self, compared, drawn):
+    def test_another_question_says_what_it_replaces(self, compared, drawn):
         folder = compared[0].parent / "copy"
         shutil.copytree(compared[0], folder)
         status, _, err = call("compare", "xor", "--activations", "relu", "tanh", "--out", folder)
         assert status == 0
+        assert "held the answer to 'jaxnn compare xor --activations relu tanh --null-pair" in err
         assert "which is replaced" in err
-
-    def test_damaged_curves_are_told_in_a_line(self, compared):
-        path = compared[0] / "curves.npz"
-        whole = path.read_bytes()
-        for damaged in (whole[: len(whole) // 2], b"", whole[:30]):
-            path.write_bytes(damaged)
-            status, _, err = call("report", compared[0])
-            assert (status, err.count("\n")) == (1, 1)
-            assert "curves.npz is damaged" in err
-        path.write_bytes(whole)
 
     def test_the_report_is_written_again(self, compared):
         page = compared[0] / "report.html"
+        whole = page.read_text()
         page.unlink()
         assert call("report", compared[0]) == (0, f"report: {page}\n", "")
-        assert page.exists()
+        assert page.read_text() == whole
+
+    def test_a_damaged_answer_is_told_in_a_line(self, compared, tmp_path):
+        folder = tmp_path / "copy"
+        shutil.copytree(compared[0], folder)
+        whole = (folder / "answer.json").read_text()
+        for damaged in (whole[: len(whole) // 2], "", "[]"):
+            (folder / "answer.json").write_text(damaged)
+            status, _, err = call("report", folder)
+            assert (status, err.count("\n")) == (2, 1)
+            assert "run its question again" in err
 
 
 @pytest.fixture
@@ -186,48 +163,57 @@ def table(tmp_path):
 @pytest.fixture
 def drawn(monkeypatch):
     """Draw runs instead of training them; counts the sweeps."""
-    sweeps, draw = [], simulated_sweep(lambda arm, numbers: {"test_metric": 0.5 + 0.4 * (arm == "relu")})
+    sweeps, draw = [], simulated_sweep(lambda arm, numbers, rows: {"test_metric": 0.5 + 0.4 * (arm == "relu")})
 
     def sweep(*args, **kwargs):
         sweeps.append(args)
         return draw(*args, **kwargs)
 
     monkeypatch.setattr(comparison, "sweep", sweep)
-    monkeypatch.setattr(comparison, "_alone", alone)
+    monkeypatch.setattr(comparison, "_step_seconds", step_seconds)
     return sweeps
 
 
 def test_a_table_of_ones_own(table, tmp_path, drawn, monkeypatch):
     monkeypatch.chdir(tmp_path)
     status, out, _ = call("compare", "pets.csv", "iris", "--label", "kind", "--target", "0.8", "--metric", "macro_f1",
-                          "--activations", "relu", "tanh", "0.5 relu + 0.5 sin", "--seeds", "6")  # fmt: skip
+                          "--activations", "relu", "tanh", "0.5 relu + 0.5 sin")  # fmt: skip
     assert status == 0
-    assert "pets: 36 rows to train, 12 to validate, 12 to test; hidden units 32" in out
-    found = answer(tmp_path / "runs" / "pets-iris")
-    (pets, iris) = found["tasks"]
-    assert (pets["task"], pets["features"], pets["class_names"]) == ("pets", 3, ["a", "b"])
-    assert (iris["task"], iris["metric"], iris["target"]) == ("iris", "macro_f1", 0.8)
-    assert pets["best"] == ["relu"]
-    assert {arm["name"] for arm in pets["arms"]} == {"relu", "tanh", "0.5 relu + 0.5 sin"}
-    assert found["settings"]["activations"] == ["relu", "tanh", "0.5 relu + 0.5 sin"]
+    assert "pets: 60 rows, of which 36 train, 12 validate, 12 test in each of 10 splits; 3-32-1" in out
+    found = lab.load(tmp_path / "runs" / "pets-iris")
+    pets, iris = found.tasks.values()
+    assert (pets.name, pets.features, pets.class_names) == ("pets", 3, ("a", "b"))
+    assert (iris.name, iris.metric, iris.target) == ("iris", "macro_f1", 0.8)
+    assert pets.best == ("relu",)
+    assert {choice.name for choice in pets.choices} == {"relu", "tanh", "0.5 relu + 0.5 sin"}
+    assert found.question.tasks == ("pets.csv", "iris")
+
+
+def test_a_function_of_ones_own_by_its_place(table, tmp_path, drawn, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text("def swish2(x):\n    return x / (1 + 2.7 ** (-2 * x))\n")
+    status, out, err = call("compare", "iris", "--activations", "relu", "mine:swish2", "--no-timing")
+    assert (status, err) == (0, err)
+    assert "swish2" in out
+    assert lab.load(tmp_path / "runs" / "iris").question.options["activations"] == ["relu", "mine:swish2"]
 
 
 def test_all_activations_that_can_be_trained(tmp_path, drawn):
     status, _, _ = call("compare", "xor", "--activations", "all", "--seeds", 2, "--baseline", "ReLU", "--out", tmp_path)
     assert status == 0
-    found = answer(tmp_path)["tasks"][0]
+    found = lab.load(tmp_path).tasks["xor"]
     trainable = {name for name, record in ACTIVATIONS.items() if not record.untrainable}
-    assert {arm["name"] for arm in found["arms"]} == trainable
-    assert found["baseline"] == "relu"
+    assert {choice.name for choice in found.choices} == trainable
+    assert found.baseline == "relu"
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("xro", "unknown task 'xro'; did you mean 'xor'"),
-        ("FOLDER", "unknown task"),
+        ("xro", "unknown dataset 'xro'; did you mean 'xor'"),
+        ("FOLDER", "unknown dataset"),
         ("FOLDER/no.csv --label kind", "No such file or directory"),
-        ("FOLDER/pets.csv", "which column holds the classes? say --label COLUMN"),
+        ("FOLDER/pets.csv", "which column holds the classes? name it, as in label='kind' (--label kind)"),
         ("FOLDER/pets.csv --label kin", "no column 'kin' to take the labels from; did you mean 'kind'?"),
         ("FOLDER/empty.csv --label kind", "the file is empty or a header alone"),
         ("FOLDER/nan.csv --label kind", "line 3, column 'width': 'nan' is no finite float32 number"),
@@ -237,12 +223,12 @@ def test_all_activations_that_can_be_trained(tmp_path, drawn):
         ("FOLDER/pets.csv --label kind --epochs 0", "epochs=0; expected a whole number of at least 1"),
         ("FOLDER/pets.csv --label kind --batch-size 0", "batch_size=0; expected a whole number of at least 1"),
         ("FOLDER/pets.csv --label kind --batch-size 99", "batch_size=99, but there are 36 training rows"),
-        ("FOLDER/pets.csv --label kind --metric brier", "the metric brier is not best at 1"),
+        ("FOLDER/pets.csv --label kind --metric brier", "the metric 'brier' does not judge; expected accuracy"),
         ("FOLDER/pets.csv --label kind --metric acuracy", "unknown metric 'acuracy'; did you mean 'accuracy'"),
         ("xor --epochs -10", "epochs=-10; expected a whole number of at least 1"),
         ("xor --learning-rates 0.1 -0.1", "learning_rate=[-0.1, 0.1]; expected finite numbers of at least 0"),
         ("xor --activations rellu", "unknown activation 'rellu'; did you mean 'relu'"),
-        ("xor --activations relu ReLU", "activations ['relu', 'relu']; expected each name once"),
+        ("xor --activations relu ReLU", "two activations have the name 'relu'; expected each name once"),
         ("xor --activations relu,tanh", "2 activations for 1 hidden layers"),
         ("xor --activations step", "step cannot be trained by gradient descent"),
         ("xor --baseline maxout", "the baseline 'maxout' is not among the activations"),
@@ -250,8 +236,10 @@ def test_all_activations_that_can_be_trained(tmp_path, drawn):
         ("xor --head sofmax", "unknown head 'sofmax'; did you mean 'softmax'"),
         ("xor --init he", "unknown initializer 'he'; did you mean"),
         ("xor --hidden 0", "each at least 1"),
-        ("xor --seeds 1", "seeds=1; expected at least 2"),
-        ("xor --rate 2", "rate=2.0; expected an error rate between 0 and 1"),
+        ("xor --seeds 0", "seeds=0; expected at least 1"),
+        ("xor --repeats 0", "repeats=0; expected at least 1"),
+        ("xor --activations nowhere:f", "activation 'nowhere:f': No module named 'nowhere'; expected module:function"),
+        ("xor --rate 2", "rate=2.0; expected a probability between 0 and 1"),
         ("xor --out FOLDER/pets.csv", "File exists"),
         ("xor --out FOLDER/pets.csv/runs", "Not a directory"),
     ],
@@ -262,7 +250,7 @@ def test_what_is_wrong_is_told_in_one_line(arguments, message, table, tmp_path, 
     table.with_name("one.csv").write_text("length,width,kind\n1,2,a\n1,3,a\n")
     monkeypatch.chdir(tmp_path)
     status, out, err = call("compare", *(a.replace("FOLDER", str(tmp_path)) for a in arguments.split()))
-    assert (status, out) == (1, "")
+    assert (status, out) == (2 if "--out" not in arguments and "no.csv" not in arguments else 1, "")
     assert err.startswith("jaxnn: ")
     assert message in err
     assert err.count("\n") == 1
@@ -289,13 +277,13 @@ def test_wrong_usage_ends_with_status_2(arguments, message, capsys):
 def test_a_folder_without_a_result(arguments, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert call(*arguments) == (
-        1, "", "jaxnn: nowhere/answer.json does not exist; expected a folder that `jaxnn compare` wrote\n",
+        1, "", "jaxnn: nowhere/answer.json does not exist; expected a folder that `jaxnn compare` or `save` wrote\n",
     )  # fmt: skip
 
 
 def test_a_trial_that_is_not_there(compared):
-    status, _, err = call("replay", compared[0], 30)
-    assert (status, err) == (1, f"jaxnn: trial 30; {compared[0]} has 0 to 29\n")
+    status, _, err = call("replay", compared[0], 42)
+    assert (status, err) == (2, "jaxnn: trial 42; expected 0 to 41\n")
 
 
 class TestLists:
@@ -323,13 +311,13 @@ class TestLists:
 
     def test_an_unknown_activation(self):
         status, out, err = call("activations", "gelo")
-        assert (status, out) == (1, "")
+        assert (status, out) == (2, "")
         assert re.fullmatch(r"jaxnn: unknown activation 'gelo'; did you mean 'gelu' .*\?\n", err)
 
     def test_tasks(self):
         status, out, _ = call("tasks")
         assert status == 0
-        assert [line.split()[0] for line in out.splitlines()] == list(TASKS)
+        assert [line.split()[0] for line in out.splitlines()] == list(DATASETS)
 
 
 def test_help_is_quick_and_names_every_command():

@@ -1,22 +1,14 @@
-"""Tuned on some seeds and rows, judged on others, paired; equal arms are called different no more often than stated."""
-
-import itertools
-import json
-from functools import partial
+"""In every split tuned on some seeds and rows, judged on others, paired."""
 
 import jax
 import numpy as np
 import pytest
-import scipy.stats
 from simulated import simulate, toy, truth_table
 
-from jaxnn import comparison, replay, stats, verdict, xor
-from jaxnn.comparison import Settings, problem, trial_seeds
-from jaxnn.data import TASKS, get_task
+from jaxnn.lab import Recipe, Settings, Task, comparison, replay, splits, task
+from jaxnn.lab.plan import Group, Plan
 
-FIVE = Settings(
-    activations=("relu", "tanh", "elu", "gelu", "sin"), learning_rates=(0.01, 0.1), tuning_seeds=3, seeds=10
-)
+FIVE = Settings(activations=("relu", "tanh", "elu", "gelu", "sin"), learning_rates=(0.01, 0.1), tuning_seeds=3, seeds=4)
 
 
 def noise(*where):
@@ -24,62 +16,44 @@ def noise(*where):
     return np.random.default_rng(list(repr(where).encode())).random()
 
 
-class TestSettingUp:
-    @pytest.mark.parametrize("name", ["xor", "parity-3", "iris", "moons", "breast-cancer"])
-    def test_every_task_gets_epochs_that_fit(self, name):
-        task = get_task(name)
-        found = problem(task.load(jax.random.key(0)), task.exhaustive)
-        assert found.exhaustive == task.exhaustive
-        assert found.epochs % found.evaluate_every == 0
-        assert found.epochs // found.evaluate_every <= 200
-        assert 480 <= found.steps <= 9000
-
-    def test_rows_are_held_out_and_scaled_by_the_training_rows(self):
-        parts = problem(get_task("wine").load(jax.random.key(0))).data
-        assert [len(part.y) for part in parts] == [107, 35, 36]
-        np.testing.assert_allclose(parts.train.x.mean(0), 0, atol=1e-5)
-        rows = {tuple(row) for part in parts for row in part.x}
-        assert len(rows) == len(TASKS["wine"].load(jax.random.key(0)).x)
-
-    @pytest.mark.parametrize("epochs", [1, 7, 10, 25])
-    def test_any_number_of_epochs_can_be_evaluated(self, epochs):
-        for found in (problem(xor(), True, epochs=epochs), problem(get_task("iris").load(None), epochs=epochs)):
-            assert found.epochs == epochs
-            assert epochs % found.evaluate_every == 0
-
-    def test_the_seeds_of_the_phases_are_disjoint(self):
-        for settings in (Settings(), FIVE, Settings(tuning_seeds=1, seeds=2)):
-            for task in (toy(), truth_table()):
-                assert not set.intersection(*map(set, itertools.islice(trial_seeds(settings, task), 3)))
-                assert all(not set(a) & set(b) for a, b in itertools.combinations(trial_seeds(settings, task), 2))
-
-
 class TestTuning:
-    def test_takes_the_rate_that_is_best_on_the_validation_rows_whatever_the_test_rows_say(self, monkeypatch):
-        def draw(arm, numbers):
+    def test_takes_in_each_split_the_rate_that_is_best_on_its_validation_rows_whatever_the_test_rows_say(
+        self, monkeypatch
+    ):
+        def draw(arm, numbers, rows):
             value = noise(arm, numbers["learning_rate"], numbers["seed"])
             return {"best_validation_metric": value, "test_metric": 1 - value}
 
-        settings = FIVE._replace(learning_rates=(0.001, 0.01, 0.1))
-        measured, _ = simulate(monkeypatch, draw, settings)
-        for arm in settings.activations:
-            means = {rate: np.mean([noise(arm, rate, seed) for seed in range(3)]) for rate in settings.learning_rates}
-            assert measured.chosen["toy"][arm] == max(means, key=means.get)
-        assert len(set(measured.chosen["toy"].values())) > 1
-
-    def test_the_verdict_has_the_chosen_rates_and_seeds_of_its_own(self, monkeypatch):
-        measured, _ = simulate(monkeypatch, lambda arm, n: {"test_metric": noise(arm, *n.values())}, FIVE)
-        tuning, table = measured.tuning.table, measured.verdict.table
-        assert set(tuning["seed"]) == set(range(3))
-        assert set(table["seed"]) == set(range(3, 13))
+        found, _ = simulate(monkeypatch, draw, FIVE)
         for arm in FIVE.activations:
-            of_arm = table["activation"] == arm
-            assert set(table["learning_rate"][of_arm]) == {measured.chosen["toy"][arm]}
-            assert table["seed"][of_arm].tolist() == list(range(3, 13))
+            table = found.tuning.where(activation=arm)
+            for split in range(10):
+                means = {
+                    rate: table.where(split=split, learning_rate=rate)["best_validation_metric"].mean()
+                    for rate in FIVE.learning_rates
+                }
+                assert found.chosen[arm][split] == max(means, key=means.get)
+        assert {len(set(chosen.tolist())) for chosen in found.chosen.values()} == {2}
+
+    def test_the_verdict_has_the_chosen_rates_and_seeds_that_nobody_else_has(self, monkeypatch):
+        settings = Settings(activations=("relu", "tanh"), learning_rates=(0.01, 0.1), null_pair=True)
+        found, _ = simulate(monkeypatch, lambda arm, n, _: {"test_metric": noise(arm, *n.values())}, settings)
+        seeds = [found.tuning.where(activation="relu"), found.verdict.where(activation="relu"), found.again]
+        assert [table.size for table in seeds] == [10 * 2 * 2, 10 * 3, 10 * 3]
+        per_split = [set(table.where(split=split)["seed"].tolist()) for table in seeds for split in range(10)]
+        assert sum(map(len, per_split)) == len(set.union(*per_split))
+        for table in (found.verdict.where(activation="relu"), found.again):
+            np.testing.assert_array_equal(table["learning_rate"], np.repeat(found.chosen["relu"], 3))
+
+    def test_seeds_and_rows_are_the_same_for_all_activations(self, monkeypatch):
+        found, _ = simulate(monkeypatch, lambda *_: {}, FIVE)
+        for name in ("split", "seed"):
+            columns = [found.verdict.where(activation=arm)[name].tolist() for arm in found.arms]
+            assert all(column == columns[0] for column in columns)
 
     def test_equals_are_decided_by_the_validation_loss(self, monkeypatch):
-        measured, _ = simulate(monkeypatch, lambda arm, n: {"validation_loss": n["learning_rate"]}, FIVE)
-        assert set(measured.chosen["toy"].values()) == {0.01}
+        found, _ = simulate(monkeypatch, lambda arm, n, _: {"validation_loss": n["learning_rate"]}, FIVE)
+        assert set(found.chosen["relu"]) == {0.01}
 
     def test_means_that_are_equal_but_for_rounding_are_equals(self, monkeypatch):
         """The same accuracies of 30 rows in another order or in other shares: the loss decides, every time."""
@@ -90,55 +64,56 @@ class TestTuning:
             values = {0.01: np.float32(right) / np.float32(30), 0.1: np.float32(other) / np.float32(30)}
             unequal += values[0.01].mean() != values[0.1].mean()
 
-            def draw(arm, n, values=values):
+            def draw(arm, n, rows, values=values):
                 return {
                     "best_validation_metric": values[n["learning_rate"]][n["seed"] % 3],
                     "validation_loss": 1 - n["learning_rate"],
                 }
 
-            measured, _ = simulate(monkeypatch, draw, FIVE)
-            assert set(measured.chosen["toy"].values()) == {0.1}
+            found, _ = simulate(monkeypatch, draw, FIVE)
+            assert set(found.chosen["relu"]) == {0.1}
         assert unequal > 0
 
     def test_of_a_truth_table_by_solved_runs_then_by_steps(self, monkeypatch):
-        def draw(arm, numbers):
+        def draw(arm, numbers, rows):
             solved = arm == "relu" or numbers["learning_rate"] == 0.01
             return {"test_metric": 0.9 * solved, "target_step": int(100 * numbers["learning_rate"])}
 
-        measured, _ = simulate(monkeypatch, draw, FIVE._replace(learning_rates=(0.1, 0.01)), {"xor": truth_table()})
-        assert set(measured.chosen["xor"].values()) == {0.01}
+        found, _ = simulate(monkeypatch, draw, FIVE, truth_table())
+        assert {rate for chosen in found.chosen.values() for rate in chosen} == {0.01}
 
     def test_a_rate_at_which_a_run_diverged_is_not_taken(self, monkeypatch):
-        def draw(arm, numbers):
+        def draw(arm, numbers, rows):
             high = numbers["learning_rate"] == 0.1
-            return {"test_metric": 0.6 + 0.3 * high, "diverged": arm == "sin" or (high and numbers["seed"] == 1)}
+            return {"test_metric": 0.6 + 0.3 * high, "diverged": arm == "sin" or (high and numbers["seed"] % 3 == 1)}
 
-        measured, found = simulate(monkeypatch, draw, FIVE)
-        assert set(measured.chosen["toy"].values()) == {0.01}
-        assert found["tasks"][0]["tuning"]["arms"]["relu"] == {"value": [0.6, None], "diverged": [0, 1], "chosen": 0}
+        found, answer = simulate(monkeypatch, draw, FIVE)
+        assert set(found.chosen["relu"]) == {0.01}
+        tuning = answer.choice("relu").tuning
+        assert (tuning.values[1], tuning.diverged, tuning.chosen, tuning.rate) == (None, (0, 10), (10, 0), 0.01)
 
 
 class TestMixtures:
     @staticmethod
-    def draw(arm, numbers):
+    def draw(arm, numbers, rows):
         """Mixtures are better the further down the alphabet, and better than their parts."""
         return {"test_metric": 0.5 + 0.01 * " 0.5 relu + 0.5 tanh, elu gelu sin".count(arm[:3]) + 0.3 * (" " in arm)}
 
     def mixed(self, monkeypatch, *activations, hidden=(8,)):
-        settings = FIVE._replace(activations=activations, mixtures=True, hidden=hidden, baseline=activations[0])
-        measured, answer = simulate(monkeypatch, self.draw, settings)
-        json.dumps(answer, allow_nan=False)
-        tuned = list(dict.fromkeys(measured.tuning.table["activation"].tolist()))
-        return tuned[len(activations) :], list(measured.arms["toy"])[len(activations) :], answer["tasks"][0]
+        settings = Settings(activations=activations, mixtures=True, recipe=Recipe(hidden=hidden), learning_rates=(0.1,))
+        found, answer = simulate(monkeypatch, self.draw, settings)
+        tuned = list(dict.fromkeys(found.tuning["activation"].tolist()))
+        return tuned[len(activations) + 1 :], list(found.arms)[len(activations) + 1 :], answer
 
     def test_as_many_as_activations_and_the_best_one_joins(self, monkeypatch):
-        tried, joined, task = self.mixed(monkeypatch, "relu", "tanh", "elu")
+        tried, joined, answer = self.mixed(monkeypatch, "relu", "tanh", "elu")
         assert len(tried) == 3
         assert len(joined) == 1
         assert joined[0] in tried
-        assert task["best"] == joined
-        assert {arm["name"]: arm["kind"] for arm in task["arms"]}[joined[0]] == "mixture"
-        assert len(task["arms"]) == 4
+        assert answer.best == tuple(joined)
+        assert answer.choice(joined[0]).kind == "mixture"
+        assert len(answer.choices) == 4
+        assert "The mixture is the best of 3 on validation rows" in answer.notes[0]
 
     def test_in_depth_each_layer_may_have_its_own(self, monkeypatch):
         tried, _, _ = self.mixed(monkeypatch, "relu", "tanh", "elu", hidden=(8, 8, 8))
@@ -146,9 +121,9 @@ class TestMixtures:
         assert tried[1:] == [f"{first}, {second}, {first}", f"{second}, {first}, {second}"]
 
     def test_one_activation_has_nothing_to_be_mixed_with(self, monkeypatch):
-        tried, joined, task = self.mixed(monkeypatch, "relu")
+        tried, joined, answer = self.mixed(monkeypatch, "relu")
         assert tried == joined == []
-        assert task["best"] == ["relu"]
+        assert answer.best == ("relu",)
 
     def test_mixtures_among_the_activations_are_neither_mixed_nor_repeated(self, monkeypatch):
         tried, _, _ = self.mixed(monkeypatch, "relu", "tanh", {"relu": 0.5, "tanh": 0.5}, {"tanh": 0.5, "relu": 0.5})
@@ -159,156 +134,107 @@ class TestMixtures:
         assert [sorted(name.split()[1::3]) for name in tried] == [["relu", "tanh"]]
 
 
-def rate_of(event, repetitions):
-    return np.mean([event(np.random.default_rng(i)) for i in range(repetitions)])
-
-
-class TestCalibration:
-    """Three hundred comparisons of five arms each, with ten seeds; what is estimated with resamples is not asked."""
-
-    REPETITIONS = 300
-
-    @pytest.fixture(autouse=True)
-    def quick(self, monkeypatch):
-        monkeypatch.setattr(stats, "iqm", partial(stats.iqm, resamples=9))
-        monkeypatch.setattr(stats, "best_set", partial(stats.best_set, resamples=999))
-        monkeypatch.setattr(stats, "compare", lambda values, baseline: {})
-
-    def answer(self, monkeypatch, rng, better=0.0, lost=0.0, **changes):
-        """Seeds differ, and runs; gelu is better by so much, and a share of the runs diverges."""
-        common = rng.normal(0, 0.02, 40)
-
-        def draw(arm, numbers):
-            value = 0.8 + common[numbers["seed"]] + rng.normal(0, 0.02) + better * (arm == "gelu")
-            return {"test_metric": min(value, 1.0), "diverged": rng.random() < lost}
-
-        _, found = simulate(monkeypatch, draw, FIVE._replace(learning_rates=(0.1,), **changes))
-        return found["tasks"][0]
-
-    def test_equal_arms_are_called_different_at_the_stated_rate_at_most(self, monkeypatch):
-        def called(rng):
-            return len(self.answer(monkeypatch, rng, lost=rng.choice([0, 0.05]))["best"]) < 5
-
-        assert rate_of(called, self.REPETITIONS) < 0.05 + 3 * np.sqrt(0.05 * 0.95 / self.REPETITIONS)
-
-    def test_separate_tests_against_the_leader_call_them_different_far_too_often(self, monkeypatch):
-        """Negative control, on runs of the same kind."""
-
-        def called(rng):
-            values = [np.nan_to_num(np.array(arm["values"], float)) for arm in self.answer(monkeypatch, rng)["arms"]]
-            leader, *others = sorted(values, key=np.mean, reverse=True)
-            return any(scipy.stats.ttest_rel(leader, other).pvalue < 0.05 for other in others)
-
-        assert rate_of(called, 100) > 0.1
-
-    def test_the_null_pair_is_told_apart_at_its_rate(self, monkeypatch):
-        def told(rng):
-            (pair,) = self.answer(monkeypatch, rng, null_pair=True)["null_pairs"]
-            return pair["p_value"] <= 0.05
-
-        assert rate_of(told, 100) < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 100)
-
-    def test_a_better_arm_is_found(self, monkeypatch):
-        def found(rng):
-            return self.answer(monkeypatch, rng, better=0.05)["best"] == ["gelu"]
-
-        assert rate_of(found, 50) > 0.9
+def same(x):
+    return jax.nn.relu(x)
 
 
 @pytest.fixture(scope="module")
 def trained():
-    """XOR in earnest: ReLU under two names, and once more under other seeds."""
-
-    def same(x):
-        return jax.nn.relu(x)
-
-    problems = {"xor": problem(xor(), exhaustive=True, epochs=100)}
-    settings = Settings(
-        ("relu", same), (0.03, 0.3), tuning_seeds=3, seeds=6, init="he_normal", null_pair=True, hidden=(4,)
-    )
-    measured = comparison.measure(problems, settings)
-    return measured, verdict.answer(measured, problems, settings), problems, settings
+    """Iris in earnest: ReLU under two names, and once more under other seeds."""
+    settings = comparison.checked(
+        Settings(
+            ("relu", same), (0.03, 0.3), tuning_seeds=1, seeds=2, repeats=1, null_pair=True, references=True,
+            recipe=Recipe(hidden=(4,), epochs=30, init="he_normal", target=0.8),
+        )
+    )  # fmt: skip
+    return comparison.run(splits(task("iris"), repeats=1), settings)
 
 
 class TestTrained:
-    def test_pairs_share_raw_weights_and_order(self, trained):
+    def test_pairs_share_rows_raw_weights_and_order(self, trained):
         """One function under two names makes the same runs, seed by seed."""
-        measured = trained[0]
-        one, other = (measured.verdict.where(activation=name) for name in ("relu", "same"))
-        one = one.take(np.arange(6))
-        for name in ("seed", "learning_rate", "test_metric", "test_loss", "target_step", "reached"):
-            np.testing.assert_array_equal(one.table[name], other.table[name])
-        for name, curve in one.curves.items():
-            np.testing.assert_array_equal(curve, other.curves[name])
-        assert len(set(one.curves["loss"][:, 0].tolist())) == 6
+        one, other = (trained.verdict.where(activation=name) for name in ("relu", "same"))
+        for name in ("seed", "split", "learning_rate", "test_rows", "test_loss", "target_step", "curve_loss"):
+            np.testing.assert_array_equal(one[name], other[name])
+        assert len(set(one["curve_loss"][:, 0].tolist())) == 10
 
-    def test_one_function_under_two_names_ties(self, trained):
-        (task,) = trained[1]["tasks"]
-        assert set(task["best"]) == {"relu", "same"}
-        assert task["arms"][0]["values"] == task["arms"][1]["values"]
-        assert {arm["name"]: arm["p_best"] for arm in task["arms"]} == {"relu": 1, "same": 1}
+    def test_the_numbers_are_those_of_a_trial_replayed(self, trained):
+        arm, number = trained.arms["same"], 7
+        row = trained.verdict.where(activation="same").take([number])
+        columns = {name: row[name] for name in ("split", "learning_rate", "seed")}
+        plan = Plan((Group("iris", arm.activation, arm.recipe, columns),))
+        run = replay(plan, {"iris": trained.splits}, 0)
+        np.testing.assert_allclose(row["curve_loss"][0], run.history.loss, rtol=1e-3, atol=1e-4)
 
-    def test_the_null_pair_has_seeds_of_its_own(self, trained):
-        measured, found, _, _ = trained
-        table = measured.verdict.where(activation="relu").table
-        assert table["seed"].tolist() == list(range(3, 15))
-        (pair,) = found["tasks"][0]["null_pairs"]
-        assert (pair["a"], pair["b"]) == ("relu", "relu (again)")
-        assert 0 < pair["p_value"] <= 1
+    def test_a_step_is_timed_of_every_arm(self, trained):
+        assert list(trained.step_seconds) == ["identity", "relu", "same"]
+        assert all(0 < times[0] <= times[-1] < 1e-2 for times in trained.step_seconds.values())
 
-    def test_the_answer_counts_the_trials_of_the_plan(self, trained):
-        measured, found, problems, settings = trained
-        for arm in found["tasks"][0]["arms"]:
-            for trial, seed in zip(arm["trials"], range(3, 9), strict=True):
-                choices, numbers = measured.plan.trial(trial)
-                assert choices.label("activation") == arm["name"]
-                assert numbers == {"learning_rate": arm["learning_rate"], "seed": seed}
-        trial = found["tasks"][0]["arms"][0]["trials"][2]
-        run = replay(measured.plan, problems, trial, seed=settings.seed)
-        row = measured.verdict.take([trial - len(measured.tuning.table["trial"])])
-        np.testing.assert_allclose(row.curves["loss"][0], run.history.loss, atol=1e-4)
+    def test_references_are_judged_on_the_same_rows(self, trained):
+        assert list(trained.references) == ["gradient boosting", "forest"]
+        for values in trained.references.values():
+            assert values.shape == trained.splits.test.shape
+            np.testing.assert_allclose(np.round(values), values, atol=1e-6)
+            assert values.mean() > 0.9
 
-    def test_time_and_regions_are_measured(self, trained):
-        measured, found, _, _ = trained
-        assert all(0 < low <= high < 1e-2 for low, *_, high in (one.seconds for one in measured.alone.values()))
-        regions = found["tasks"][0]["regions"]
-        assert np.shape(regions["arms"]["relu"]) == (60, 60)
-        assert set(np.ravel(regions["arms"]["relu"])) <= {0, 1}
-        assert len(regions["points"]) == 4
+    def test_a_folder_keeps_what_was_timed_and_trained(self, trained, tmp_path, monkeypatch):
+        first = comparison.run(trained.splits, trained.settings, folder=tmp_path)
+        monkeypatch.setattr(comparison.timing, "step_seconds", None)
+        monkeypatch.setattr(comparison.references, "judged", None)
+        again = comparison.run(trained.splits, trained.settings, folder=tmp_path)
+        for name, seconds in first.step_seconds.items():
+            np.testing.assert_array_equal(seconds, again.step_seconds[name])
+        np.testing.assert_array_equal(first.verdict["test_rows"], again.verdict["test_rows"])
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"activations": ()}, "nothing to compare: expected at least one task and one activation"),
+        ({"activations": ()}, "no activation; expected at least one"),
         ({"activations": ("relu", "rellu")}, "unknown activation 'rellu'; did you mean 'relu'"),
-        ({"activations": ("relu", "ReLU")}, r"activations \['relu', 'relu'\]; expected each name once"),
+        ({"activations": ("relu", "ReLU")}, "two activations have the name 'relu'; expected each name once"),
         ({"activations": ("relu", "step")}, "step cannot be trained"),
-        ({"activations": ("tanh",)}, "the baseline 'relu' is not among the activations tanh"),
-        ({"learning_rates": ()}, "the plan has no trials"),
+        ({"baseline": "maxout"}, "the baseline 'maxout' is not among the activations relu, leaky_relu"),
+        ({"learning_rates": ()}, "no learning rate; expected at least one"),
         ({"learning_rates": (-0.1,)}, r"learning_rate=\[-0.1\]; expected finite numbers of at least 0"),
-        ({"optimizer": "adamm"}, "unknown optimizer 'adamm'"),
-        ({"head": "softmix"}, "softmix"),
-        ({"hidden": (0,)}, "each at least 1"),
-        ({"seeds": 1}, "seeds=1; expected at least 2"),
+        ({"seeds": 0}, "seeds=0; expected at least 1"),
         ({"tuning_seeds": 0}, "tuning_seeds=0; expected at least 1"),
-        ({"target": 1.01}, "target=1.01; expected a share between 0 and 1, as 0.97"),
-        ({"target": float("nan")}, "target=nan"),
+        ({"repeats": 0}, "repeats=0; expected at least 1"),
         ({"budget": 0.0}, "budget=0.0; expected seconds above 0"),
-        ({"rate": 1.0}, "rate=1.0; expected an error rate between 0 and 1"),
+        ({"budget": 1.0, "timing": False}, "a budget needs the time of a step"),
+        ({"rate": 1.0}, "rate=1.0; expected a probability between 0 and 1"),
+        ({"confidence": 0.0}, "confidence=0.0; expected a probability between 0 and 1"),
+        ({"tolerance": -0.01}, "tolerance=-0.01; expected at least 0"),
+        ({"recipe": Recipe(optimizer="adamm")}, "unknown optimizer 'adamm'"),
+        ({"recipe": Recipe(head="softmix")}, "softmix"),
+        ({"recipe": Recipe(hidden=(0,))}, "each at least 1"),
+        ({"recipe": Recipe(target=1.01)}, "target=1.01; expected a share between 0 and 1, as 0.97"),
+        ({"recipe": Recipe(target=float("nan"))}, "target=nan"),
+        ({"recipe": Recipe(metric="brier")}, "the metric 'brier' does not judge; expected accuracy, balanced_accuracy"),
+        ({"recipe": Recipe(metric="acuracy")}, "unknown metric 'acuracy'; did you mean 'accuracy'"),
     ],
 )
 def test_what_cannot_be_compared_is_refused_before_anything_is_trained(changes, message):
     with pytest.raises(ValueError, match=message):
-        comparison.measure({"xor": truth_table()}, Settings()._replace(**changes))
+        comparison.run(truth_table(), comparison.checked(Settings(**changes)))
 
 
-@pytest.mark.parametrize("metric", ["brier", "log_likelihood"])
-def test_a_metric_is_best_at_one(metric):
-    with pytest.raises(ValueError, match=f"{metric} is not best at 1 and worst at 0; expected accuracy, balanced"):
-        comparison.measure({"toy": toy(metric=metric)}, Settings())
+@pytest.mark.parametrize("metric", ["roc_auc", "balanced_accuracy", "macro_f1"])
+def test_a_metric_that_needs_every_class_is_refused_where_a_part_lacks_one(metric):
+    """120 rows, 2 of them positive: no number, rather than a confident 0."""
+    y = (np.arange(120) < 2).astype(np.int32)
+    rare = splits(Task("rare", np.random.default_rng(0).normal(size=(120, 3)), y, ("no", "yes")))
+    settings = comparison.checked(Settings(recipe=Recipe(metric=metric)))
+    with pytest.raises(
+        ValueError, match=f"{metric} needs rows of every class .* 'yes' has 2 of 120; expected 5 or more"
+    ):
+        comparison.run(rare, settings)
 
 
-def test_no_task():
-    with pytest.raises(ValueError, match="nothing to compare"):
-        comparison.measure({}, Settings())
+def test_accuracy_with_a_rare_class_says_so(monkeypatch):
+    y = (np.arange(120) < 2).astype(np.int32)
+    rare = splits(Task("rare", np.random.default_rng(0).normal(size=(120, 3)), y, ("no", "yes")))
+    _, answer = simulate(monkeypatch, lambda *_: {}, FIVE, rare)
+    assert answer.notes == ("Some parts of some splits lack classes with fewer than five rows: yes (2).",)
+    _, answer = simulate(monkeypatch, lambda *_: {}, FIVE, toy())
+    assert answer.notes == ()

@@ -96,9 +96,9 @@ def test_the_best_accuracy_on_noisy_xor():
     np.testing.assert_allclose((guess == cloud.y).mean(), best, atol=0.001)
 
 
-@pytest.mark.parametrize("name", data.TASKS)
+@pytest.mark.parametrize("name", data.DATASETS)
 def test_every_task_loads_is_valid_and_follows_its_key(name):
-    task = data.get_task(name)
+    task = data.get_dataset(name)
     first, again, other = (task.load(jax.random.key(seed)) for seed in (0, 0, 1))
     data.check_data(first.x, first.y, first.classes)
     assert (first.x.dtype, first.y.dtype) == (np.float32, np.int32)
@@ -106,8 +106,8 @@ def test_every_task_loads_is_valid_and_follows_its_key(name):
     assert (len(first.feature_names), len(first.class_names)) == (first.x.shape[1], first.classes)
     assert set(first.y.tolist()) == set(range(first.classes))
     np.testing.assert_array_equal(first.x, again.x)
-    assert np.array_equal(first.x, other.x) is (task.source != "drawn by key")
-    assert task.exhaustive is (task.source == "truth table")
+    assert np.array_equal(first.x, other.x) is (task.about != "drawn by key")
+    assert task.exhaustive is (task.about == "truth table")
 
 
 @pytest.mark.parametrize("name", ["iris", "wine", "breast_cancer", "digits"])
@@ -284,8 +284,8 @@ def test_check_data(x, y, error, message):
         (lambda: data.boolean_function(16, 2), "number=16; functions of 2 inputs have numbers 0 to 2"),
         (lambda: data.gate("nandy"), "unknown name 'nandy'; did you mean 'nand'"),
         (lambda: data.sklearn_dataset("irisch"), "did you mean 'iris'"),
-        (lambda: data.get_task("digit"), "unknown task 'digit'; did you mean 'digits'"),
-        (lambda: data.get_task("qqq"), "known: 'and', 'or'"),
+        (lambda: data.get_dataset("digit"), "unknown dataset 'digit'; did you mean 'digits'"),
+        (lambda: data.get_dataset("qqq"), "known: 'and', 'or'"),
         (lambda: data.moons(KEY, rows=1), "1 rows, 2 classes"),
         (lambda: data.blobs(KEY, classes=1), "1 classes, noise=1.0; expected classes ≥ 2"),
         (lambda: data.blobs(KEY, rows=2), "2 rows, 3 classes"),

@@ -11,7 +11,7 @@ import pytest
 from scipy.optimize import brentq
 from scipy.special import expit, log_expit, log_softmax, softmax
 
-from jaxnn.ensemble import ensemble
+from jaxnn.ensembles import ensemble
 from jaxnn.heads import HEADS, entmax, get, temperature
 
 ALL = [*HEADS.values(), entmax(1.25), entmax(3.0), temperature(0.5)]

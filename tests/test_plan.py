@@ -11,12 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxnn import ACTIVATIONS, Network, Problem, Split, activation_label, grid, sample, xor
-from jaxnn.plan import Choices, Plan, check, frozen, parse_activation
+from jaxnn import ACTIVATIONS
+from jaxnn.lab import Plan, Recipe, grid, sample, splits, sweep, task
+from jaxnn.lab.spelling import frozen, read, spelled, written
 
-ROWS = xor()
-XOR = Problem(Split(ROWS, ROWS, ROWS), epochs=10)
-NETWORK = Network(lambda key: jnp.zeros((2, 1)), lambda params, x: x @ params)
+XOR = splits(task("xor"))
 
 
 def linear(x):
@@ -28,45 +27,48 @@ class TestGrid:
         axes = {"activation": ["relu", "tanh"], "hidden": [(4,), (4, 4)], "learning_rate": [0.1, 0.2], "seed": range(3)}
         plan = grid(**axes)
         trials = [plan.trial(number) for number in range(plan.size)]
-        found = Counter((c.activation, c.hidden, n["learning_rate"], n["seed"]) for c, n in trials)
+        found = Counter((t.activation, t.recipe.hidden, t.numbers["learning_rate"], t.numbers["seed"]) for t in trials)
         assert found == Counter(itertools.product(*axes.values()))
         assert len(plan.groups) == 4
-        assert {type(n["seed"]) for _, n in trials} == {int}
+        assert {type(t.numbers["seed"]) for t in trials} == {int}
 
     @pytest.mark.parametrize(
         ("hidden", "architectures"),
         [(8, [(8,)]), ((8, 4), [(8, 4)]), ([(8,), (16,)], [(8,), (16,)]), ([(8,), (8, 8), ()], [(8,), (8, 8), ()])],
     )
     def test_hidden_is_one_architecture_or_several(self, hidden, architectures):
-        assert [group.choices.hidden for group in grid(hidden=hidden).groups] == architectures
+        assert [group.recipe.hidden for group in grid(hidden=hidden, learning_rate=0.1).groups] == architectures
 
     def test_one_value_needs_no_list(self):
         plan = grid(activation="relu", learning_rate=0.1, seed=3)
-        assert plan.trial(0) == (Choices(activation="relu"), {"learning_rate": 0.1, "seed": 3})
+        assert plan.trial(0) == ("", "relu", Recipe(), {"learning_rate": 0.1, "seed": 3, "split": 0})
 
     def test_a_mixture_and_one_for_each_layer_are_single_values(self):
-        plan = grid(activation=[{"relu": 0.5, "tanh": 0.5}, ["relu", {"sin": 1}], linear], hidden=(4, 4))
-        assert [group.choices.label("activation") for group in plan.groups] == [
-            "0.5 relu + 0.5 tanh", "relu, 1.0 sin", "linear",
-        ]  # fmt: skip
-        assert len({hash(group.choices) for group in plan.groups}) == 3
-        check(grid(activation={"relu": 0.5, "tanh": 0.5}, learning_rate=0.1), {"": XOR})
-
-    def test_anybodys_network_keeps_its_functions_and_name(self):
-        (group,) = grid(network={"mine": NETWORK}, learning_rate=0.1).groups
-        assert group.choices.build(XOR)[0] is NETWORK
-        assert [group.choices.label(field) for field in ("activation", "hidden", "init")] == ["mine", "", "its own"]
+        mixed = [{"relu": 0.5, "tanh": 0.5}, ["relu", {"sin": 1}], linear]
+        plan = grid(activation=mixed, hidden=(4, 4), learning_rate=0.1)
+        assert [spelled(group.activation) for group in plan.groups] == [
+            "0.5 relu + 0.5 tanh",
+            "relu, 1.0 sin",
+            "linear",
+        ]
+        assert len({hash((group.activation, group.recipe)) for group in plan.groups}) == 3
 
     def test_the_scalars_are_those_of_the_optimizer(self):
         momentum = functools.partial(optax.sgd, nesterov=True)
         plan = grid(optimizer=["sgd", momentum], learning_rate=0.1, momentum=[0, 0.9], label_noise=0.1)
-        assert [group.choices.label("optimizer") for group in plan.groups] == ["sgd", "sgd"]
-        assert plan.trial(1)[1] == {"learning_rate": 0.1, "momentum": 0.9, "label_noise": 0.1, "seed": 0}
+        assert [group.recipe.label("optimizer") for group in plan.groups] == ["sgd", "sgd"]
+        assert plan.trial(1).numbers == {
+            "learning_rate": 0.1,
+            "momentum": 0.9,
+            "label_noise": 0.1,
+            "seed": 0,
+            "split": 0,
+        }
 
     def test_plans_add_up(self):
-        plan = grid(seed=range(3)) + grid(activation="tanh", seed=range(4))
+        plan = grid(seed=range(3), learning_rate=1) + grid(activation="tanh", learning_rate=1, seed=range(4))
         assert plan.size == 7
-        assert plan.trial(3)[0].activation == "tanh"
+        assert plan.trial(3).activation == "tanh"
         for number in (-1, 7):
             with pytest.raises(ValueError, match=f"trial {number}; expected 0 to 6"):
                 plan.trial(number)
@@ -110,62 +112,76 @@ def mixtures(draw):
 @settings(deadline=None, max_examples=50, derandomize=True)
 @given(st.one_of(names, mixtures(), st.lists(st.one_of(names, mixtures()), min_size=2, max_size=3)))
 def test_labels_are_read_back_as_they_were_written(activation):
-    label = activation_label(activation)
-    assert parse_activation(label) == activation
-    assert activation_label(parse_activation(label)) == activation_label(frozen(activation)) == label
+    label = spelled(activation)
+    assert read(label) == activation
+    assert spelled(read(label)) == spelled(frozen(activation)) == written(activation) == label
 
 
 def test_aliases_and_functions_have_the_label_of_their_record():
-    assert activation_label("LeakyReLU") == "leaky_relu"
-    assert activation_label({jnp.tanh: 0.5, linear: 0.5}) == "0.5 tanh + 0.5 linear"
-    assert parse_activation(linear) is linear
+    assert spelled("LeakyReLU") == "leaky_relu"
+    assert spelled({jnp.tanh: 0.5, linear: 0.5}) == "0.5 tanh + 0.5 linear"
+    assert read(linear) is linear
+
+
+def test_a_function_of_ones_own_is_written_by_its_place():
+    assert written(linear) == f"{__name__}:linear"
+    assert read(written(linear)) is linear
+    assert read(written({linear: 0.5, "relu": 0.5})) == {linear: 0.5, "relu": 0.5}
+    assert written(lambda x: x) == "<lambda>"  # has no place
+    for text in ("no_such_module:f", "jaxnn:no_such_function", ":f"):
+        with pytest.raises(ValueError, match=f"activation '{text}': .*; expected module:function"):
+            read(text)
+
+
+def test_two_functions_of_one_name_are_refused_with_the_cure():
+    one, other = (lambda x: x), (lambda x: 2 * x)
+    with pytest.raises(ValueError, match=r"two activations have the name '<lambda>'; .* jaxnn.Activation\('mine'"):
+        grid(activation=[one, other], learning_rate=0.1)
 
 
 @pytest.mark.parametrize("text", ["relu + tanh", "0.5 relu + tanh", "half relu + half tanh", "0.5 relu + 0.5 tanh +"])
 def test_a_mixture_without_shares_is_refused(text):
     with pytest.raises(ValueError, match=r"expected shares and names, as '0\.5 relu"):
-        parse_activation(text)
+        read(text)
 
 
-def noisy(**changes):
-    x = ROWS.x.copy()
-    x[1, 0] = np.nan
-    return XOR._replace(data=Split(ROWS, ROWS, ROWS._replace(x=x)), **changes)
+def trained(tasks=None, **axes):
+    return sweep(grid(**{"learning_rate": 0.1} | axes), tasks or {"": XOR})
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: grid(learning_rate=[]), r"learning_rate: no values; expected at least one, as in learning_rate="),
-        (lambda: grid(network={}), "network: no values"),
-        (lambda: grid(network=NETWORK), r"expected names for them, as \{'mine': Network\(init, apply\)\}"),
         (lambda: grid(learning_rate=-0.1), r"learning_rate=\[-0.1\]; expected finite numbers of at least 0"),
         (lambda: grid(learning_rate=[0.1, np.nan]), r"learning_rate=\[0.1, nan\]; expected finite"),
         (lambda: grid(learning_rate=1e39), "expected finite"),
         (lambda: grid(learning_rate="fast"), r"learning_rate=\['fast'\]; expected finite numbers"),
-        (lambda: grid(label_noise=1.1), r"label_noise=\[1.1\]; expected shares from 0 to 1"),
-        (lambda: grid(seed=0.5), r"seed=\[0.5\]; expected whole numbers"),
-        (lambda: grid(seed=2**32), r"seed=\[4294967296\]; expected whole numbers"),
+        (lambda: grid(learning_rate=1, label_noise=1.1), r"label_noise=\[1.1\]; expected shares from 0 to 1"),
+        (lambda: grid(learning_rate=1, seed=0.5), r"seed=\[0.5\]; expected whole numbers"),
+        (lambda: grid(learning_rate=1, seed=2**32), r"seed=\[4294967296\]; expected whole numbers"),
         (lambda: grid(activatoin="relu"), "'activatoin' is neither a static choice .*, hidden, .* argument of adam"),
-        (lambda: grid(momentum=0.9), "'momentum' is neither .* argument of adam"),
+        (lambda: grid(learning_rate=1, momentum=0.9), "'momentum' is neither .* argument of adam"),
         (lambda: sample(4, momentum=(0.1, 0.9)), "'momentum' is neither .* argument of adam"),
+        (lambda: sample(4, learning_rate=(0.1, 1), split=[0, 1]), r"split=\[0, 1\]; expected one"),
         (lambda: grid(optimizer="adamm"), "unknown optimizer 'adamm'; expected a factory of optax by name, as 'adam'"),
         (lambda: grid(optimizer="losses"), "unknown optimizer 'losses'"),
-        (lambda: check(Plan(()), {}), "the plan has no trials"),
-        (lambda: check(sample(0, learning_rate=(0.1, 1)), {"": XOR}), "the plan has no trials"),
-        (lambda: check(grid(task="xro"), {"xor": XOR}), r"the plan has the task 'xro'; the problems are \['xor'\]"),
-        (lambda: check(grid(), {"": XOR}), r"adam needs learning_rate; give it, as in grid\(learning_rate=0.01\)"),
-        (lambda: check(grid(activation="rellu", learning_rate=1), {"": XOR}), "unknown activation 'rellu'; did you"),
-        (lambda: check(grid(activation="step", learning_rate=1), {"": XOR}), "step cannot be trained"),
-        (lambda: check(grid(activation=["relu"], hidden=0, learning_rate=1), {"": XOR}), r"sizes=\(2, 0, 1\)"),
-        (lambda: check(grid(head="softmix", learning_rate=1), {"": XOR}), "softmix"),
-        (lambda: check(grid(init="he_norm", learning_rate=1), {"": XOR}), "unknown initializer 'he_norm'"),
-        (lambda: check(grid(learning_rate=1), {"": noisy()}), r"x\[1, 0\] is nan; expected finite"),
-        (lambda: check(grid(learning_rate=1), {"": XOR._replace(metric="acc")}), "unknown metric 'acc'"),
-        (lambda: check(grid(learning_rate=1), {"": XOR._replace(epochs=0)}), "epochs=0; expected a whole number"),
-        (lambda: check(grid(learning_rate=1), {"": XOR._replace(batch_size=0)}), "batch_size=0; expected a whole"),
-        (lambda: check(grid(learning_rate=1), {"": XOR._replace(batch_size=5)}), "batch_size=5, but there are 4"),
-        (lambda: check(grid(learning_rate=1), {"": XOR._replace(evaluate_every=3)}), "epochs=10 is no multiple"),
+        (lambda: sweep(Plan(()), {}), "the plan has no trials"),
+        (lambda: sweep(sample(0, learning_rate=(0.1, 1)), {"": XOR}), "the plan has no trials"),
+        (lambda: trained(task="xro"), r"the plan has the task 'xro'; the tasks are \[''\]"),
+        (lambda: grid(activation="tanh"), r"adam needs learning_rate; give it, as in grid\(learning_rate=0.01\)"),
+        (lambda: trained(activation="rellu"), "unknown activation 'rellu'; did you"),
+        (lambda: trained(activation="step"), "step cannot be trained"),
+        (lambda: trained(hidden=0), r"sizes=\(2, 0, 1\)"),
+        (lambda: trained(head="softmix"), "softmix"),
+        (lambda: trained(init="he_norm"), "unknown initializer 'he_norm'"),
+        (lambda: trained(metric="acc"), "unknown metric 'acc'"),
+        (lambda: trained(epochs=0), "epochs=0; expected a whole number"),
+        (lambda: trained(epochs=-10), "epochs=-10; expected a whole number"),
+        (lambda: trained(batch_size=0), "batch_size=0; expected a whole"),
+        (lambda: trained(batch_size=5), "batch_size=5, but there are 4"),
+        (lambda: trained(epochs=10, evaluate_every=3), "epochs=10 is no multiple"),
+        (lambda: trained(split=1), "split 1"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_with_the_cure(call, message):

@@ -4,8 +4,8 @@ import io
 
 import pytest
 
-from jaxnn import progress
-from jaxnn.progress import Progress, duration
+from jaxnn.lab import progress
+from jaxnn.lab.progress import Progress, duration
 
 
 class Terminal(io.StringIO):

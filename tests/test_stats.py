@@ -11,7 +11,7 @@ import scikit_posthocs
 import scipy.stats
 from statsmodels.duration.survfunc import SurvfuncRight
 
-from jaxnn import stats
+from jaxnn.lab import stats
 
 NAN = float("nan")
 

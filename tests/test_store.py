@@ -15,7 +15,8 @@ import numpy as np
 import optax
 import pytest
 
-from jaxnn import ACTIVATIONS, HEADS, get_activation, store
+from jaxnn import ACTIVATIONS, HEADS, get_activation
+from jaxnn.lab import store
 
 ARRAYS = {"loss": np.array([0.5, 0.25], np.float32), "diverged": np.array([True, False]), "curve": np.ones((2, 3))}
 ABOUT = {"jax": "0.10.2"}

@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxnn.ensemble import ensemble, spread
+from jaxnn.ensembles import ensemble, spread
 from jaxnn.training import Network, fit, row_order, train_step
 
 LOSS = optax.losses.softmax_cross_entropy_with_integer_labels

@@ -3,17 +3,14 @@
 python experiments/rivals/table.py
 """
 
-import jaxnn
-from jaxnn import comparison, devices
+from jaxnn import lab
+from jaxnn.lab.comparison import ACTIVATIONS
 
-devices.use_all_cores()
-problem = comparison.problem(jaxnn.xor(), exhaustive=True)
-names = comparison.ACTIVATIONS
-result = jaxnn.sweep(
-    jaxnn.grid(task="xor", activation=names, learning_rate=0.03, seed=range(100)), {"xor": problem}, curves=False
-)
+lab.use_all_cores()
+plan = lab.grid(task="xor", activation=ACTIVATIONS, learning_rate=0.03, seed=range(100))
+found = lab.sweep(plan, {"xor": lab.splits(lab.task("xor"))})
 print(f"{'activation':<12} solved   median of their steps")
-for name in names:
-    table = result.where(activation=name).table
+for name in ACTIVATIONS:
+    table = found.where(activation=name)
     steps = sorted(table["target_step"][table["reached"]])
     print(f"{name:<12} {table['reached'].mean():6.0%}   {steps[len(steps) // 2] if steps else 'none':>22}")

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxnn.stats import Estimate
+from jaxnn.lab.stats import Estimate
 
 _DRAWS = 20_000  # of the Monte Carlo: a quantile at 5 % is right to 0.2 %
 
@@ -23,6 +23,13 @@ class Means(NamedTuple):
     covariance: np.ndarray  # (activations, activations) of these means, V
     rows: int
     runs: int
+    of_rows: np.ndarray | None = None  # the part of V that more rows make smaller; more runs make the rest smaller
+
+    def take(self, places) -> "Means":
+        """The means of some activations."""
+        some = np.ix_(places, places)
+        of_rows = None if self.of_rows is None else self.of_rows[some]
+        return Means(self.value[places], self.covariance[some], self.rows, self.runs, of_rows)
 
     @property
     def spread(self) -> np.ndarray:
@@ -52,6 +59,7 @@ class Best(NamedTuple):
     p_value: np.ndarray  # the error rate at which it would leave the set
     at_most: np.ndarray  # so far behind the best of all it is at most, simultaneously for all comparisons
     at_least: np.ndarray  # and at least; 0 for members
+    critical: np.ndarray  # c, so many standard errors of the difference tell one from the best
 
 
 def means(values, rows) -> Means:
@@ -95,8 +103,8 @@ def means(values, rows) -> Means:
     d = values - value[:, None, None]
     by_row = np.array([np.bincount(which.ravel(), one.ravel(), n) for one in d])
     by_run = d.sum(2)
-    covariance = n / (n - 1) * by_row @ by_row.T + runs / (runs - 1) * by_run @ by_run.T
-    return Means(value, covariance / cells**2, n, runs)
+    of_rows = n / (n - 1) * by_row @ by_row.T / cells**2
+    return Means(value, of_rows + runs / (runs - 1) * by_run @ by_run.T / cells**2, n, runs, of_rows)
 
 
 def intervals(found: Means, confidence: float = 0.95) -> Estimate:
@@ -134,7 +142,7 @@ def contrast(found: Means, baseline: int, confidence: float = 0.95) -> Contrast:
     """
     value, spread = found.value - found.value[baseline], found.spread[:, baseline]
     margin = _normal().isf((1 - confidence) / 2) * spread
-    p = 2 * _normal().sf(np.abs(value) / np.where(spread > 0, spread, np.inf))
+    p = np.where(value == 0, 1, 2 * _normal().sf(np.abs(value) / np.maximum(spread, np.finfo(float).tiny)))
     others = np.flatnonzero(np.arange(len(value)) != baseline)
     order = others[np.argsort(p[others], kind="stable")]
     p[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)))
@@ -145,8 +153,9 @@ def best(found: Means, rate: float = 0.05) -> Best:
     """Multiple comparisons with the best: who may be the best, and how far behind each one is at most.
 
     i leaves the set when Tᵢ = maxⱼ (mⱼ − mᵢ)/sᵢⱼ exceeds cᵢ, the 1 − rate quantile of maxⱼ (zⱼ − zᵢ)/sᵢⱼ, z ~ N(0, V),
-    by Monte Carlo with a fixed key. It is at most max(0, maxⱼ (mⱼ − mᵢ + cᵢ sᵢⱼ)) behind the best of all. Pairs that
-    never differ (sᵢⱼ = 0) do not compare. With probability 1 − rate a truly best one is in the set, and a bound holds.
+    by Monte Carlo with a fixed key. It is at most max(0, maxⱼ (mⱼ − mᵢ + cᵢ sᵢⱼ)) behind the best of all. A difference
+    that never varies (sᵢⱼ = 0) is taken as it is. With probability 1 − rate a truly best one is in the set, and a bound
+    holds.
 
     Args: found; rate, that of errors. Returns `Best`.
 
@@ -161,18 +170,39 @@ def best(found: Means, rate: float = 0.05) -> Best:
     eigenvalues, vectors = np.linalg.eigh(found.covariance)
     root = vectors * np.sqrt(np.maximum(eigenvalues, 0))
     z = np.random.default_rng(0).standard_normal((_DRAWS, len(root))) @ root.T
-    p_value, at_most, at_least = (np.zeros(len(root)) for _ in range(3))
+    p_value, at_most, at_least, critical = (np.zeros(len(root)) for _ in range(4))
     for i in range(len(root)):
         rivals = spread[i] > 0
+        certain = max(0, ahead[i, ~rivals].max())  # ahead of it by the same in every row and run
+        p_value[i], at_most[i], at_least[i] = certain == 0, certain, certain
         if not rivals.any():
-            p_value[i] = 1
             continue
         s, a = spread[i, rivals], ahead[i, rivals]
         furthest = ((z[:, rivals] - z[:, [i]]) / s).max(1)
-        c = np.quantile(furthest, 1 - rate)
-        p_value[i] = np.mean(furthest >= (a / s).max())
-        at_most[i], at_least[i] = max(0, (a + c * s).max()), max(0, (a - c * s).max())
-    return Best(at_least == 0, p_value, at_most, at_least)
+        c = critical[i] = np.quantile(furthest, 1 - rate)
+        p_value[i] *= np.mean(furthest >= (a / s).max())
+        at_most[i], at_least[i] = max(certain, (a + c * s).max()), max(certain, (a - c * s).max())
+    return Best(at_least == 0, p_value, at_most, at_least, critical)
+
+
+def needed(found: Means, first: int, second: int, critical: float) -> tuple[float, float]:
+    """How many rows, or else how many runs, would tell two apart at the difference that is seen; infinite if none do.
+
+    A part of V falls with the rows, the rest with the runs: n V_rows/n' + V_runs = (d/c)², and the same for runs.
+
+    Args: found; first, second, their places; critical, c of `Best`. Returns rows and runs in all.
+
+    >>> found = means([[[1, 1, 0, 1], [1, 0, 1, 1]], [[1, 0, 1, 1], [0, 1, 1, 1]]], [[0, 1, 2, 3], [0, 1, 2, 3]])
+    >>> needed(found, 0, 1, critical=2.0)
+    (inf, inf)
+    """
+    of_rows = Means(found.value, found.of_rows, found.rows, found.runs).spread[first, second] ** 2
+    of_runs = max(found.spread[first, second] ** 2 - of_rows, 0)
+    wanted = (abs(found.value[first] - found.value[second]) / critical) ** 2
+    return (
+        found.rows * of_rows / (wanted - of_runs) if wanted > of_runs else np.inf,
+        found.runs * of_runs / (wanted - of_rows) if wanted > of_rows else np.inf,
+    )
 
 
 def _normal():

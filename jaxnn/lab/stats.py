@@ -103,12 +103,25 @@ def _bootstrap(statistic, values, confidence, resamples, seed):
 
     Source: Hesterberg, "What teachers should know about the bootstrap", 2015, section 3.3.
     """
-    stats, runs = _lab("scipy.stats"), values.shape[-1]
-    t = stats.t.ppf((1 + confidence) / 2, runs - 1)
-    expanded = 1 - 2 * stats.norm.sf(np.sqrt(runs / (runs - 1)) * t)
-    return stats.bootstrap(
-        (values,), statistic, n_resamples=resamples, confidence_level=expanded, method="percentile", axis=-1, rng=seed
-    ).confidence_interval
+    expanded = _expanded(confidence, values.shape[-1])
+    return (
+        _lab("scipy.stats")
+        .bootstrap(
+            (values,),
+            statistic,
+            n_resamples=resamples,
+            confidence_level=expanded,
+            method="percentile",
+            axis=-1,
+            rng=seed,
+        )
+        .confidence_interval
+    )
+
+
+def _expanded(confidence, runs):
+    stats = _lab("scipy.stats")
+    return 1 - 2 * stats.norm.sf(np.sqrt(runs / (runs - 1)) * stats.t.ppf((1 + confidence) / 2, runs - 1))
 
 
 def _signs(runs, resamples, seed):
@@ -148,6 +161,31 @@ def wilson(successes, runs, confidence: float = 0.95) -> Estimate:
     interval = _lab("statsmodels.stats.proportion").proportion_confint
     low, high = interval(successes, runs, alpha=1 - confidence, method="wilson")
     return Estimate(successes / runs, np.maximum(low, 0), np.minimum(high, 1), runs)
+
+
+def over_runs(values, statistic, *, confidence: float = 0.95, resamples: int = 2_000, seed: int = 0) -> Estimate:
+    """A statistic of all networks of several runs, with the bootstrap's interval over whole runs.
+
+    Networks of one run (a split) have its rows in common, so runs are drawn again, each with all of its networks.
+
+    Args:
+      values: (runs, networks); infinite for what never happened.
+      statistic: of (…, networks of all runs), over the last axis.
+
+    >>> shares = over_runs([[1, 1], [1, 0], [1, 1], [0, 1], [1, 1]], lambda x: x.mean(-1))
+    >>> print(f"{shares.value:.1f} [{shares.low:.1f}, {shares.high:.1f}]")
+    0.8 [0.5, 1.0]
+
+    Source: Davison & Hinkley 1997, "Bootstrap methods and their application", section 3.8.
+    """
+    values = np.asarray(values, dtype=float)
+    runs = len(values)
+    if values.ndim != 2 or runs < 2:
+        raise ValueError(f"values of shape {values.shape}; expected (runs, networks), two runs or more")
+    drawn = values[np.random.default_rng(seed).integers(runs, size=(resamples, runs))].reshape(resamples, -1)
+    outside = (1 - _expanded(confidence, runs)) / 2
+    low, high = np.quantile(statistic(drawn), [outside, 1 - outside], method="inverted_cdf")
+    return Estimate(statistic(values.reshape(1, -1))[0], low, high, runs)
 
 
 def iqm(values, *, confidence: float = 0.95, worst: float = 0.0, resamples: int = 2_000, seed: int = 0) -> Estimate:

@@ -10,7 +10,7 @@ import optax.contrib
 import pytest
 from jax import lax
 
-from jaxnn.ensemble import ensemble, spread
+from jaxnn.ensembles import ensemble, spread
 
 N = 5
 
@@ -82,7 +82,7 @@ FUNCTIONS = {
 def small(request, monkeypatch):
     """Where the networks lie, and how products are laid out, is a matter of speed."""
     small = {"as they are": 2**12, "all last": 2**62}.get(request.param, -1)
-    monkeypatch.setattr(import_module("jaxnn.ensemble"), "_SMALL", small)
+    monkeypatch.setattr(import_module("jaxnn.ensembles"), "_SMALL", small)
     if "GPU" in request.param:
         monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
 

@@ -1,0 +1,316 @@
+"""Do the intervals hold on new rows? Tables drawn from known populations, and what each way of judging says of them.
+
+    python experiments/calibration.py [--quick] [--populations NAME ...] [--rows N ...] [--tables N] [--seed SEED]
+                                      [--out FOLDER]
+
+Draws many tables of each population, compares six activations on each (ten splits, three learning rates tuned in each,
+two networks a split for the verdict; celu is elu under another name and other seeds), and holds what is said against
+the truth: the mean accuracy, on 20,000 fresh rows, of networks trained alike on other splits of the same table.
+
+Ways: `rows and runs`, that of this package (covariance clustered by rows and by runs); `naive t` over splits;
+`corrected t` (Nadeau & Bengio 2003); `seeds on one split`, as comparisons are commonly made.
+
+Prints for each population and number of rows, and writes to calibration.csv: how often the 95 % interval of an
+activation, and of a difference of two, covers the truth, with its mean half-width; how often a twin falls out of the
+best set; how often the bound "at most behind" holds; how often an activation that truly is 1.5 points behind or more is
+found out. Draws calibration.png. Every share comes with its own Wilson interval in the file.
+"""
+
+import argparse
+import csv
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.stats
+
+from jaxnn import Activation, get_activation, lab, moons, noisy_xor, spirals
+from jaxnn.lab import inference
+from jaxnn.lab.comparison import first_best
+from jaxnn.lab.progress import Progress
+from jaxnn.lab.stats import wilson
+
+FRESH = 20_000
+RATES = (0.003, 0.01, 0.03)
+TUNING, SEEDS, SPLITS = 1, 2, 10
+TWINS = ("elu", "twin")
+ARMS = ("relu", "tanh", "gelu", "sin", "elu", Activation("twin", get_activation("elu").fn))
+NAMES = [get_activation(arm).name for arm in ARMS]
+
+
+def line(features):
+    """Two classes that a noisy plane separates: y = [w·x + ε > 0]."""
+
+    def draw(key, rows):
+        one, two = jax.random.split(key)
+        x = np.asarray(jax.random.normal(one, (rows, features)))
+        w = np.asarray(jax.random.normal(jax.random.key(features), (features,))) / np.sqrt(features)
+        curved = x @ w + 0.5 * np.sin(2 * x[:, 0]) + 0.6 * np.asarray(jax.random.normal(two, (rows,)))
+        return x, (curved > 0).astype(np.int32)
+
+    return draw
+
+
+def toy(make, **settings):
+    """A population of `jaxnn.data`; its fixed features do not depend on the key."""
+
+    def draw(key, rows):
+        found = make(key, rows=rows, **settings)
+        order = np.random.default_rng(np.asarray(jax.random.key_data(key))).permutation(rows)
+        return found.x[order], found.y[order]
+
+    return draw
+
+
+def three_blobs(key, rows):
+    """Three overlapping clouds at fixed places."""
+    one, two = jax.random.split(key)
+    y = np.asarray(jax.random.randint(one, (rows,), 0, 3))
+    centres = np.array([[0, 0], [2, 0], [1, 1.8]])
+    return centres[y] + np.asarray(jax.random.normal(two, (rows, 2))), y.astype(np.int32)
+
+
+POPULATIONS = {
+    "moons": toy(moons, noise=0.35),
+    "noisy-xor": toy(noisy_xor, noise=0.35),
+    "blobs": three_blobs,
+    "spirals": toy(spirals, noise=0.08, turns=1.0),
+    "10 features": line(10),
+    "20 features": line(20),
+}
+QUICK = {"populations": ["moons"], "rows": [150], "tables": 4}
+FULL = {"populations": list(POPULATIONS), "rows": [150, 600, 2400], "tables": 200}
+STEPS = 200
+AT_ONCE = 20  # tables
+WAYS = ("rows and runs", "corrected t", "naive t", "seeds on one split")
+
+
+@dataclass(frozen=True, eq=False)
+class Tables(lab.Splits):
+    """Splits of stacked tables as they are: the populations are of size one, and fresh rows need no other scale."""
+
+    def parts(self, split):
+        """The rows of a split."""
+        x, y = self.task.x.astype(np.float32), self.task.y
+        return lab.Parts(*((x[rows[split]], y[rows[split]]) for rows in (self.train, self.validation, self.test)))
+
+
+def right(built, params, x, y):
+    return jnp.argmax(built.head.probabilities(built.network.apply(params, x)), axis=-1) == y
+
+
+def tested(built, run, parts):
+    """Right or wrong, on each test row."""
+    return tuned(run) | {"right": right(built, run.best_params, *parts.test)}
+
+
+def tuned(run):
+    return {"validation": run.best_metric, "loss": run.history.validation_loss[-1]}
+
+
+def on_fresh(x, y):
+    """What is measured for the truth: the share of right fresh rows."""
+
+    def measure(built, run, parts):
+        return tuned(run) | {"right": jnp.mean(right(built, run.best_params, x, y).astype(jnp.float32))}
+
+    return measure
+
+
+def compared(tables: Tables, measure, seed, programs):
+    """Every activation tuned in every split, then trained on seeds of its own: measured, (arms, splits, seeds, ...)."""
+    splits, rows = len(tables), tables.train_rows
+    epochs = -(-STEPS // (rows // 32))
+    every = max(1, epochs // 4)
+    recipe = lab.Recipe(hidden=(32,), batch_size=32, epochs=epochs // every * every, evaluate_every=every)
+
+    def sweep(split, rates, first):
+        """`rates` (arms, trials), seeds of each arm's own."""
+        groups = [
+            lab.Group("table", arm, recipe, {
+                "split": split, "learning_rate": rate,
+                "seed": first + len(split) * ("twin" in str(arm)) + np.arange(len(split)),
+            })
+            for arm, rate in zip(ARMS, rates, strict=True)
+        ]  # fmt: skip
+        found = lab.sweep(
+            lab.Plan(tuple(groups)), {"table": tables}, measure=measure, seed=seed, programs=programs, block=400
+        )
+        return {name: found[name].reshape(len(ARMS), len(split), *found[name].shape[1:])
+                for name in ("validation", "loss", "right")}  # fmt: skip
+
+    tried = sweep(np.repeat(np.arange(splits), len(RATES)), np.tile(RATES, (len(ARMS), splits)), 0)
+    means, others = (tried[name].reshape(len(ARMS), splits, len(RATES)) for name in ("validation", "loss"))
+    best = np.array([[first_best(m, o) for m, o in zip(*arm, strict=True)] for arm in zip(means, others, strict=True)])
+    rates = np.repeat(np.array(RATES)[best], SEEDS, axis=1)
+    found = sweep(np.repeat(np.arange(splits), SEEDS), rates, 2 * splits * len(RATES))["right"]
+    return found.reshape(len(ARMS), splits, SEEDS, *found.shape[2:]), np.array(RATES)[best], sweep
+
+
+def judge(e, rows, seeds, train_rows) -> dict:
+    """What every way says of one table: e (arms, splits, tested), seeds (arms, seeds) of one split."""
+    found = inference.means(e, rows)
+    estimate, s = inference.intervals(found), found.spread
+    one = {"rows and runs": (found.value, estimate.low, estimate.high, 1.96 * s)}
+    runs = e.mean(2)
+    for way, values, factor in (
+        ("corrected t", runs, 1 / runs.shape[1] + rows.shape[1] / train_rows),
+        ("naive t", runs, 1 / runs.shape[1]),
+        ("seeds on one split", seeds, 1 / seeds.shape[1]),
+    ):
+        t, mean = scipy.stats.t.isf(0.025, values.shape[1] - 1), values.mean(1)
+        half = t * np.sqrt(factor) * values.std(1, ddof=1)
+        differences = t * np.sqrt(factor) * (values[:, None] - values).std(2, ddof=1)
+        one[way] = mean, mean - half, mean + half, differences
+    best, pair = inference.best(found), [NAMES.index(name) for name in TWINS]
+    return {
+        "ways": one, "member": best.member, "at_most": best.at_most,
+        "twins": inference.best(found.take(pair)).member.all(),
+    }  # fmt: skip
+
+
+def tables_of(population, rows, numbers, seed, deal):
+    """Stacked tables, each with ten splits; `deal` deals their rows anew."""
+    several = []
+    for number in numbers:
+        x, y = POPULATIONS[population](jax.random.fold_in(jax.random.key(seed), number), rows)
+        task = lab.Task("table", x, y, tuple("012"[: int(y.max()) + 1]))
+        several.append(lab.splits(task, repeats=SPLITS // 5, seed=1_000 * deal + number))
+    whole = lab.stack(several)
+    return Tables(whole.task, whole.train, whole.validation, whole.test)
+
+
+def run(population, rows, tables, seed, progress) -> list[dict]:
+    """What every way says of every table, with the truth."""
+    fresh, labels = POPULATIONS[population](jax.random.fold_in(jax.random.key(seed), 999_999), FRESH)
+    truth, programs, said = on_fresh(jnp.asarray(fresh, jnp.float32), jnp.asarray(labels)), {}, []
+    for start in range(0, tables, AT_ONCE):
+        numbers = range(start, min(start + AT_ONCE, tables))
+        here = tables_of(population, rows, numbers, seed, 0)
+        e, rates, sweep = compared(here, tested, seed, programs)
+        e = e.mean(2).reshape(len(ARMS), len(numbers), SPLITS, -1)
+        one = np.repeat(np.arange(len(numbers)) * SPLITS, SPLITS)  # the first split of each table, under ten seeds
+        seeds = sweep(one, np.repeat(rates[:, ::SPLITS], SPLITS, axis=1), 10**6)["right"].mean(2)
+        seeds = seeds.reshape(len(ARMS), len(numbers), SPLITS)
+        true, *_ = compared(tables_of(population, rows, numbers, seed, 1), truth, seed + 1, programs)
+        true = true.reshape(len(ARMS), len(numbers), -1).mean(2)
+        tested_rows = here.test.reshape(len(numbers), SPLITS, -1)
+        for i in range(len(numbers)):
+            found = judge(e[:, i], tested_rows[i], seeds[:, i], here.train_rows)
+            said.append(found | {"truth": true[:, i]})
+        progress.advance(len(numbers), note=f"{population}, {rows} rows")
+    return said
+
+
+def summary(said) -> dict[str, dict]:
+    """By way: how often its intervals cover the truth, and how wide they are; of rows and runs also the best set."""
+    truth = np.array([one["truth"] for one in said])
+    pairs = np.triu_indices(len(ARMS), 1)
+    table = {}
+    for way in WAYS:
+        value, low, high, half = (np.array([one["ways"][way][i] for one in said]) for i in range(4))
+        apart, true = (v[:, :, None] - v[:, None] for v in (value, truth))
+        table[way] = {
+            "activation covered": ((low <= truth) & (truth <= high)).ravel(),
+            "activation half-width": (high - low).mean() / 2,
+            "difference covered": (np.abs(apart - true) <= half)[:, *pairs].ravel(),
+            "difference half-width": half[:, *pairs].mean(),
+        }
+    behind = truth.max(1)[:, None] - truth
+    member, at_most = (np.array([one[name] for one in said]) for name in ("member", "at_most"))
+    table["rows and runs"] |= {
+        "a twin falls out": ~np.array([one["twins"] for one in said]),
+        "the bound holds": (at_most >= behind - 1e-9).ravel(),
+        "the truly best falls out": ~member[np.arange(len(said)), truth.argmax(1)],
+        "1.5 points behind, found out": ~member[behind >= 0.015],
+    }
+    return table
+
+
+def report(population, rows, table, tables, writer) -> None:
+    """Print a line for each way, and write every number with its interval."""
+    for way, numbers in table.items():
+        cells = []
+        for name, value in numbers.items():
+            if np.ndim(value) == 0:
+                writer.writerow([population, rows, tables, way, name, f"{value:.4f}", "", "", ""])
+                cells.append(f"{100 * value:5.1f}")
+            elif len(value):
+                share = wilson(value.sum(), len(value))
+                writer.writerow([population, rows, tables, way, name, *(f"{v:.4f}" for v in share[:3]), len(value)])
+                cells.append(f"{100 * share.value:5.1f}%")
+            else:
+                cells.append("     –")
+        print(f"{population:12} {rows:5} {way:19} " + "  ".join(cells), flush=True)
+
+
+def draw(path, results) -> None:
+    """Coverage of differences and of activations, by way, population and rows; the band is what 95 % allows."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 1.2 + 0.42 * len(results)), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    for panel, what in zip(panels, ("activation", "difference"), strict=True):
+        panel.axvspan(93, 99, color="0.9")
+        for way, marker in zip(WAYS, "os^x", strict=True):
+            shares = [100 * table[way][f"{what} covered"].mean() for table in results.values()]
+            fill = {"markerfacecolor": "black" if way == WAYS[0] else "white"} if marker != "x" else {}
+            panel.plot(shares, range(len(results)), marker, color="black", label=way, **fill)
+        panel.set(xlabel=f"% of 95 % intervals of {'an activation' if what == 'activation' else 'a difference'} "
+                  "that hold the truth", xlim=(None, 101))  # fmt: skip
+    panels[0].set_yticks(range(len(results)), [f"{name}, {rows} rows" for name, rows in results])
+    panels[0].invert_yaxis()
+    panels[0].legend(frameon=False, loc="lower left", fontsize=8)
+    figure.savefig(path, dpi=130)
+
+
+def parse(arguments):
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n")[0], epilog=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="four tables of moons with 150 rows: seconds")
+    parser.add_argument("--populations", nargs="+", choices=POPULATIONS, metavar="NAME", help=", ".join(POPULATIONS))
+    parser.add_argument("--rows", nargs="+", type=int, metavar="N", help="default: 150 600 2400")
+    parser.add_argument("--tables", type=int, help="of each population and number of rows; default: 200")
+    parser.add_argument("--seed", type=int, default=0, help="of everything random")
+    parser.add_argument("--out", type=Path, help="default: results/ beside this script, quick: results/quick/")
+    args = parser.parse_args(arguments)
+    args.out = args.out or Path(__file__).parent / "results" / ("quick" if args.quick else "")
+    for name, value in (QUICK if args.quick else FULL).items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
+    if args.tables < 2 or min(args.rows) < 60:
+        parser.error("tables are at least 2, rows at least 60")
+    return args
+
+
+def main(arguments=None):
+    args = parse(arguments)
+    start = time.perf_counter()
+    lab.use_all_cores()
+    args.out.mkdir(parents=True, exist_ok=True)
+    progress = Progress(args.tables * len(args.rows) * len(args.populations), "tables", sys.stderr)
+    print(f"{'':39}activation          difference          twin    bound   best   1.5 behind")
+    print("population    rows way                 covered  half-width covered  half-width falls   holds   falls  found")
+    results = {}
+    with (args.out / "calibration.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["population", "rows", "tables", "way", "what", "value", "low", "high", "of"])
+        for rows in args.rows:
+            for population in args.populations:
+                table = summary(run(population, rows, args.tables, args.seed, progress))
+                report(population, rows, table, args.tables, writer)
+                results[population, rows] = table
+                file.flush()
+    progress.close()
+    draw(args.out / "calibration.png", results)
+    seconds = time.perf_counter() - start
+    print(f"\n{args.tables} tables each in {seconds:.0f} s; calibration.csv, calibration.png in {args.out}")
+
+
+if __name__ == "__main__":
+    main()
