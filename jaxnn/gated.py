@@ -9,24 +9,34 @@ import jax
 import jax.numpy as jnp
 
 from .rectifiers import relu
-from .sigmoids import hard_sigmoid, hard_tanh, sigmoid
+from .sigmoids import exp_fold, hard_sigmoid, hard_tanh, sigmoid
 
 _UNDERFLOWN = -1000.0  # e^−1000 is 0 in every format, −1000 is finite in every one
 
 
+@jax.custom_jvp
 def silu(x):
     """x σ(x). Source: Hendrycks & Gimpel 2016; Elfwing, Uchibe & Doya 2017."""
-    return jnp.maximum(x, _UNDERFLOWN) * sigmoid(x)
+    return jnp.maximum(x, _UNDERFLOWN) * jax.lax.logistic(x)
+
+
+@silu.defjvp
+def _(primals, tangents):
+    (x,), (dx,) = primals, tangents
+    u = exp_fold(x)
+    gate = jnp.where(x <= 0, u, 1) * (1 + u)
+    rest = jnp.clip(x, _UNDERFLOWN, -_UNDERFLOWN) * u
+    return silu(x), dx / jnp.square(1 + u) * (gate + rest)  # σ(x) + x σ′(x), the division as in `sigmoids`
 
 
 def swish(x, beta):
     """x σ(βx), β trainable. Source: Ramachandran, Zoph & Le 2017."""
-    return jnp.where(beta * x < _UNDERFLOWN, 0, x) * sigmoid(beta * x)
+    return jnp.where(beta * x < _UNDERFLOWN, 0, x) * jax.lax.logistic(beta * x)
 
 
 def quick_gelu(x):
     """x σ(1.702 x). Source: Hendrycks & Gimpel 2016."""
-    return jnp.maximum(x, _UNDERFLOWN) * sigmoid(1.702 * x)
+    return silu(1.702 * x) / 1.702
 
 
 def gelu(x):
@@ -37,7 +47,7 @@ def gelu(x):
 def gelu_tanh(x):
     """½ x (1 + tanh(√(2/π) (x + 0.044715 x³))). Source: Hendrycks & Gimpel 2016."""
     c = jnp.clip(x, -30, 30)  # beyond, the gate is 0 or 1; ½ (1 + tanh u) = σ(2u)
-    return jnp.maximum(x, -30) * sigmoid(2 * math.sqrt(2 / math.pi) * (c + 0.044715 * c * c * c))
+    return jnp.maximum(x, -30) * jax.lax.logistic(2 * math.sqrt(2 / math.pi) * (c + 0.044715 * c * c * c))
 
 
 def clipped_gelu(x):
@@ -81,7 +91,7 @@ def gcu(x):
 
 def sinlu(x, a, b):
     """(x + a sin(bx)) σ(x), a and b trainable. Source: Paul et al. 2022."""
-    return (x + a * jnp.sin(b * x)) * sigmoid(x)
+    return (x + a * jnp.sin(b * x)) * jax.lax.logistic(x)
 
 
 def glu(x):

@@ -17,6 +17,7 @@ import numpy as np
 import optax
 
 from .labels import one_hot
+from .sigmoids import sigmoid
 
 
 @dataclass(frozen=True)
@@ -165,13 +166,13 @@ def _sigmoid_loss(scores, labels):
 # optax.losses.sigmoid_binary_cross_entropy, summed; it takes two exponentials, and its derivative three more.
 _cross_entropies = _stated(
     lambda scores, targets: jnp.sum(jax.nn.softplus((1 - 2 * targets) * scores), axis=-1),
-    lambda scores, targets: jax.nn.sigmoid(scores) - targets,
+    lambda scores, targets: (1 - 2 * targets) * sigmoid((1 - 2 * targets) * scores),  # σ(z) − y, never 1 − 1
 )
 
 
 _SIGMOID = Head(
     "sigmoid",
-    lambda scores: jax.nn.sigmoid(_sides(scores)),
+    lambda scores: sigmoid(_sides(scores)),
     _sigmoid_loss,
     "(σ(−z), σ(z))",
     "softplus(−ỹz), ỹ = 2y − 1",

@@ -4,6 +4,10 @@ A metric is a pure function of probabilities (n, classes) and integer labels (n,
 rows that only pad a batch; no weights means one for every row. The predicted class is the one of the largest
 probability, the first of them where several are equal. Results are float32, or float64 for float64 probabilities,
 because a sum over rows has more digits than a half-precision probability.
+
+Where the labels lack a class, means over rows do not notice. Means over classes leave it out: balanced_accuracy and
+roc_auc always, macro_f1 unless a row is predicted as it, which is an F1 of 0. What is left without any term is NaN: the
+roc_auc of rows that are all of one class, and everything where no row has a weight.
 """
 
 import difflib

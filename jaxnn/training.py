@@ -1,8 +1,9 @@
 """A training run as one pure function: loss -> `jax.grad` -> optax -> `lax.scan`. It knows no model."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from functools import partial
+from numbers import Real
 from typing import Any, NamedTuple
 
 import jax
@@ -55,7 +56,7 @@ def train_step(network, loss: Callable, optimizer, params, state, x, y, key=None
     Args:
       network: anything with `apply(params, x) -> scores`.
       loss: (scores, labels) -> losses of shape (rows,), or their mean.
-      optimizer: an optax gradient transformation.
+      optimizer: an optax gradient transformation; one that asks for the loss or for the function gets it.
       params: the network's parameters.
       state: the optimizer's state.
       x: (rows, features), or any pytree of arrays whose first axis is rows.
@@ -74,8 +75,14 @@ def train_step(network, loss: Callable, optimizer, params, state, x, y, key=None
     1.0986 [-0.0333  0.0667 -0.0333]
     """
     apply = network.apply if key is None else partial(network.apply, key=key)
-    value, gradient = jax.value_and_grad(lambda p: _mean_loss(loss, apply(p, x), y))(params)
-    updates, state = optimizer.update(gradient, state, params)
+
+    def mean_loss(params):
+        return _mean_loss(loss, apply(params, x), y)
+
+    value, gradient = jax.value_and_grad(mean_loss)(params)
+    # Polyak's step asks for the loss and a line search for the function as well; the others ignore them.
+    more = {"value": value, "grad": gradient, "value_fn": mean_loss}
+    updates, state = optax.with_extra_args_support(optimizer).update(gradient, state, params, **more)
     return optax.apply_updates(params, updates), state, value
 
 
@@ -102,7 +109,8 @@ def fit(
 
     A pure function, compiled once for each set of static arguments; call it plainly, or inside `jax.jit`, `jax.vmap` or
     `ensemble`. Traced, so free to change without compiling again and free to be mapped: `key`, the rows of `train` and
-    `validation`, every value of `scalars`, `params`, `order` and `target`. Static: everything else, and the shapes.
+    `validation`, floats and arrays in `scalars`, `params`, `order` and `target`. Static: everything else, and the
+    shapes.
 
     The parameters are drawn from `fold_in(key, 0)`, the order of the rows from `fold_in(key, 1)`, random numbers inside
     the network from `fold_in(key, 2)`. Parameters and order may also be given: an order that is not mapped is shared
@@ -114,7 +122,8 @@ def fit(
       train: (x, y), or a `Dataset`, which starts with these two: x (rows, features) and y (rows,), or in place of
         either any pytree of arrays whose first axis is rows. Lists of numbers, however nested, are arrays.
       make_optimizer: called as `make_optimizer(**scalars)` inside the trace; any optax factory.
-      scalars: the optimizer's numbers by name, such as {"learning_rate": 0.01}.
+      scalars: the optimizer's arguments by name, such as {"learning_rate": 0.01, "nesterov": True}. Floats and arrays
+        are traced; ints, bools, None, strings and functions are static.
       params: to start from; drawn as `network.init(fold_in(key, 0))` where None.
       order: row numbers of every step, from `row_order`; drawn as `row_order(fold_in(key, 1), …)` where None.
       loss: (scores, labels) -> losses of shape (rows,), or their (weighted) mean; what is minimised.
@@ -132,7 +141,8 @@ def fit(
       A `Run`.
 
     Raises:
-      ValueError: NaN or infinite rows, zero epochs, a batch larger than the rows, a negative scalar, ...
+      ValueError: NaN or infinite rows, zero epochs, a batch larger than the rows, a negative scalar, a traced one that
+        decides how the optimizer is built, ...
 
     >>> from jaxnn import mlp, xor
     >>> network = mlp((2, 8, 1), activation="tanh")
@@ -145,18 +155,24 @@ def fit(
     check_run(network, train, validation, scalars, epochs, batch_size, evaluate_every, patience)
     if metric is None:
         metric, greater_is_better = _mean(loss), False
+    traced = {name: jnp.asarray(value) for name, value in scalars.items() if isinstance(value, _TRACED)}
+    options = frozenset(item for item in scalars.items() if item[0] not in traced)
     static = _Static(
-        network, make_optimizer, loss, metric, greater_is_better, epochs, batch_size, evaluate_every, patience
+        network, make_optimizer, options, loss, metric, greater_is_better, epochs, batch_size, evaluate_every, patience
     )
     reach = jnp.inf if greater_is_better else -jnp.inf
-    scalars = {name: jnp.asarray(value) for name, value in scalars.items()}
     target = jnp.asarray(reach if target is None else target, jnp.float32)
-    return _fit(static, key, params, order, train, validation, scalars, target)
+    return _fit(static, key, params, order, train, validation, traced, target)
+
+
+# Whole numbers and truth values are shapes and choices, which have to be known when an optimizer is built.
+_TRACED = float | np.floating | np.ndarray | jax.Array
 
 
 class _Static(NamedTuple):
     network: Any
     make_optimizer: Callable
+    options: frozenset  # (name, value) of its static arguments
     loss: Callable
     metric: Callable
     greater_is_better: bool
@@ -185,7 +201,7 @@ class _Progress(NamedTuple):
 @partial(jax.jit, static_argnums=0)
 def _fit(static: _Static, key, params, order, train, validation, scalars, target) -> Run:
     network, loss, rows = static.network, static.loss, _count(train)
-    optimizer = static.make_optimizer(**scalars)
+    optimizer = _optimizer(static, scalars)
     sign = 1 if static.greater_is_better else -1
     draws = getattr(network, "random", "key" in inspect.signature(network.apply).parameters)
     evaluations = static.epochs // static.evaluate_every
@@ -274,6 +290,16 @@ def _fit(static: _Static, key, params, order, train, validation, scalars, target
         reached=end.reached,
         diverged=end.diverged,
     )
+
+
+def _optimizer(static, scalars):
+    try:
+        return static.make_optimizer(**scalars, **dict(static.options))
+    except jax.errors.JAXTypeError as error:
+        raise ValueError(
+            f"the optimizer's form depends on one of {', '.join(scalars)}, which are traced; give it as an int or a "
+            "bool, or beforehand, as in functools.partial(optax.sgd, momentum=0.9)"
+        ) from error
 
 
 def row_order(key, rows: int, epochs: int, batch_size: int) -> jax.Array:
@@ -375,7 +401,13 @@ def check_run(network, train, validation, scalars, epochs, batch_size, evaluate_
     if batch_size is not None and batch_size > rows:
         raise ValueError(f"batch_size={batch_size}, but there are {rows} training rows; pass None for all rows.")
     for name, value in scalars.items():
-        if not isinstance(value, jax.core.Tracer) and not np.all(np.asarray(value) >= 0):
+        if not isinstance(value, _TRACED | Hashable):
+            raise ValueError(
+                f"{name} is a {type(value).__name__}; expected a number, an array, None, a string or a function: give "
+                f"it beforehand, as in functools.partial(optax.adamw, {name}=...)."
+            )
+        known = isinstance(value, Real | np.ndarray | jax.Array) and not isinstance(value, jax.core.Tracer)
+        if known and jnp.issubdtype(jnp.result_type(value), jnp.number) and not np.all(np.asarray(value) >= 0):
             raise ValueError(f"{name}={value}; expected a number of at least 0, as in {{{name!r}: 0.01}}.")
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from scipy.special import ndtri
 
-from jaxnn import rectifiers
+from jaxnn import gated, rectifiers
 from jaxnn.activations import ACTIVATIONS, Activation, get, maxout
 from jaxnn.ensembles import ensemble
 from jaxnn.propagation import second_moment
@@ -258,6 +258,61 @@ def test_float32_is_within_the_ulp_of_the_record(activation, strict):
     # Denormal numbers are flushed to 0: those of a gate before it is multiplied with the input.
     flushed = np.abs(expected) < 2 * tiny * (1 + np.abs(points(activation)).max(axis=1, keepdims=True))
     assert np.where(flushed, 0, error).max() <= activation.ulp + 0.501
+
+
+# Of these the left tail still loses its digits.
+FADING = {"elu", "selu", "celu", "shifted_softplus", "isru", "isrlu"}
+_WIDE = np.geomspace(1e-3, 100, 80)
+
+
+def slope_error(activation, fn, dtype):
+    """The error of φ′ in units of ε (|φ′| + |x φ″|): what comes of rounding the result, or x by as much."""
+    x = np.concatenate([-_WIDE[::-1], _WIDE])
+    x = x[(x > activation.domain[0]) & (x < activation.domain[1])].astype(dtype)
+    params = start(activation, dtype)
+    with m.workdps(400):
+        h, args = m.mpf(10) ** -60, [m.mpf(float(p)) for p in params]
+        rows = [[outputs(activation, [m.mpf(float(v)) + s * h, *args])[0] for s in (-1, 0, 1)] for v in x]
+        first, second = np.array([[(c - a) / (2 * h), (c - 2 * b + a) / h**2] for a, b, c in rows], float).T
+    with jax.enable_x64(True):
+        got = np.asarray(jax.jit(jax.vmap(jax.grad(fn), (0, *(None for _ in params))))(x, *params), np.float64)
+    unit = float(jnp.finfo(dtype).eps) * (np.abs(first) + np.abs(x * second))
+    flushed = 4 * float(jnp.finfo(dtype).tiny) * (1 + np.abs(x))
+    return np.max(np.maximum(np.abs(got - first) - flushed, 0) / np.maximum(unit, flushed))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("activation", [a for a in ELEMENTWISE if a.name not in FADING], ids=lambda a: a.name)
+def test_the_derivative_keeps_its_digits_where_the_function_is_flat(activation, dtype):
+    assert slope_error(activation, activation.fn, dtype) < 64
+
+
+@pytest.mark.parametrize(("name", "lost"), [("sigmoid", jax.nn.sigmoid), ("tanh", jnp.tanh)])
+def test_one_minus_the_square_would_lose_the_digits(name, lost):
+    assert slope_error(get(name), lost, np.float32) > 1e5
+
+
+@pytest.mark.parametrize(
+    ("fn", "order", "x"),
+    [("sigmoid", 1, 16), ("sigmoid", 1, 20), ("tanh", 1, 8), ("silu", 2, 40), ("sigmoid", 2, -60), ("sigmoid", 2, 60)],
+)
+def test_saturated_derivatives(fn, order, x):
+    slope = functools.reduce(lambda f, _: jax.grad(f), range(order), get(fn).fn)
+    with m.workdps(DIGITS):
+        expected = float(m.diff(REFERENCES[fn], x, order))
+    np.testing.assert_allclose(jax.jit(slope)(float(x)), expected, rtol=2e-6)
+
+
+def test_the_gate_of_a_glu_keeps_its_slope():
+    slope = jax.grad(lambda gate: gated.glu(jnp.stack([2.0, gate])).sum())(20.0)
+    np.testing.assert_allclose(slope, 2 * float(m.diff(_sigma, 20)), rtol=2e-6)
+
+
+@pytest.mark.parametrize(("name", "expected"), [("sigmoid", [0, -1 / 8]), ("tanh", [0, -2]), ("silu", [1 / 2, 0])])
+def test_higher_derivatives_at_zero_are_those_of_one_side(name, expected):
+    """Where |x| would give 0 for the third."""
+    second = jax.grad(jax.grad(get(name).fn))
+    np.testing.assert_allclose([second(0.0), jax.grad(second)(0.0)], expected, atol=1e-7)
 
 
 @every

@@ -213,6 +213,18 @@ def test_losses_keep_their_digits_against_mpmath(name):
 # Edges.
 
 
+@pytest.mark.parametrize("name", ["sigmoid", "one_vs_rest"])
+@pytest.mark.parametrize("z", [-20.0, 0.3, 20.0])
+def test_the_gradient_of_a_right_answer_is_small_but_right(name, z):
+    """∂L/∂z = −σ(−z) for the class itself, where σ(z) − 1 would be 0."""
+    head = HEADS[name]
+    scores = jnp.full(head.scores(2), z)
+    slopes = jax.grad(head.loss)(scores, jnp.array(1))
+    np.testing.assert_allclose(slopes[-1], -expit(-z), rtol=1e-6)
+    second = jax.hessian(head.loss)(scores, jnp.array(1))
+    np.testing.assert_allclose(second[-1, -1], expit(z) * expit(-z), rtol=1e-6)
+
+
 @cache
 def far_out(dtype):
     """All heads at all corners of {−1e4, 0, 1, 1e4}, for every label: one compilation for each dtype."""

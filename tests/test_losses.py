@@ -188,3 +188,20 @@ def test_margin_losses_are_zero_past_the_margin_only():
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("make", [get, *WITH], ids=lambda make: make.__name__)
+@pytest.mark.parametrize("rows", [(), (5,), (3, 5)], ids=str)
+def test_no_head_and_no_loss_promotes_ranks(make, rows):
+    """Values and derivatives of both orders; traced, because ranks are looked at there."""
+    for head in heads_of(make):
+        made, k = make(head), classes_of(head)
+        z, y = jnp.ones((*rows, head.scores(k))), jnp.zeros(rows, int)
+        with jax.numpy_rank_promotion("raise"):
+            jax.eval_shape(jax.jacobian(made.probabilities), z)
+            jax.eval_shape(jax.hessian(lambda z, made=made, y=y: made.loss(z, y).sum()), z)
+
+
+def test_the_walk_over_ranks_can_fail():
+    with jax.numpy_rank_promotion("raise"), pytest.raises(ValueError, match="rank_promotion"):
+        jax.eval_shape(lambda z: z - z.max(-1), jnp.ones((5, 4, 4)))

@@ -42,16 +42,17 @@ def expected_calibration_error(p, y, w, bins=15):
 
 
 def area(p, y, w):
-    if p.shape[1] == 2:
-        return reference.roc_auc_score(y, p[:, 1], sample_weight=w)
-    return np.mean([reference.roc_auc_score(y == k, p[:, k], sample_weight=w) for k in range(p.shape[1])])
+    """The mean over the classes that have rows and leave some to others; of two classes it is the area for class 1."""
+    classes = [k for k in range(int(p.shape[1] == 2), p.shape[1]) if 0 < w[y == k].sum() < w.sum()]
+    areas = [reference.roc_auc_score(y == k, p[:, k], sample_weight=w) for k in classes]
+    return np.mean(areas) if areas else np.nan
 
 
 REFERENCES = {
     "accuracy": lambda p, y, w: reference.accuracy_score(y, p.argmax(1), sample_weight=w),
     "balanced_accuracy": lambda p, y, w: reference.balanced_accuracy_score(y, p.argmax(1), sample_weight=w),
     "macro_f1": lambda p, y, w: reference.f1_score(y, p.argmax(1), average="macro", sample_weight=w),
-    "log_likelihood": lambda p, y, w: -reference.log_loss(y, p, sample_weight=w),
+    "log_likelihood": lambda p, y, w: -reference.log_loss(y, p, sample_weight=w, labels=range(p.shape[1])),
     "least_probability": lambda p, y, w: p[np.arange(len(y)), y][w > 0].min(),
     "brier": lambda p, y, w: reference.brier_score_loss(
         y, p, sample_weight=w, scale_by_half=False, labels=range(p.shape[1])
@@ -136,6 +137,25 @@ def test_range_is_attained_by_the_right_and_the_wrong_answer(metric, classes):
 def test_ties_in_the_prediction_go_to_the_first_class():
     p = jnp.full((2, 2), 0.5)
     np.testing.assert_array_equal(confusion_matrix(p, jnp.array([0, 1])), [[1, 0], [1, 0]])
+
+
+@every_metric
+@pytest.mark.parametrize(("classes", "present"), [(4, [0, 1, 2]), (4, [1, 3]), (4, [2]), (2, [1])], ids=str)
+@pytest.mark.filterwarnings("ignore:y_pred contains classes:UserWarning")  # they are what this is about
+def test_labels_that_lack_a_class(metric, classes, present):
+    """The class is still predicted, and has probabilities; scikit-learn where it has an answer."""
+    p, y, w = draw(classes)
+    y = np.array(present)[y % len(present)]
+    assert set(p.argmax(1)) == set(range(classes))
+    with jax.enable_x64(True):
+        got = float(evaluate(jnp.asarray(p), jnp.asarray(y), jnp.asarray(w))[metric.name])
+    np.testing.assert_allclose(got, REFERENCES[metric.name](p, y, w), rtol=1e-12, atol=1e-14)
+    assert np.isnan(got) == (metric.name == "roc_auc" and len(present) == 1)
+    if metric.name == "balanced_accuracy":  # a recall of 0 for a class without rows would be another number
+        zero = reference.recall_score(
+            y, p.argmax(1), labels=range(classes), average="macro", zero_division=0, sample_weight=w
+        )
+        assert got > 1.1 * zero
 
 
 def test_classes_without_rows_are_left_out():

@@ -282,3 +282,16 @@ def test_a_bias_is_no_rank_promotion():
         fit(KEY, network, (x, np.array([0, 1, 0])), optax.sgd, {"learning_rate": 0.1}, loss=network.loss, epochs=1)
         with pytest.raises(ValueError, match="rank_promotion"):
             x @ params[0].weight + params[0].bias
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_no_activation_promotes_ranks(activation):
+    """Value, gradients, probabilities; traced, because ranks are looked at there."""
+    network = mlp((2, 6, 2), activation)
+
+    def everything(params, x, y):
+        loss = jax.value_and_grad(lambda params: jnp.mean(network.loss(network.apply(params, x, key=KEY), y)))
+        return loss(params), network.probabilities(params, x)
+
+    with jax.numpy_rank_promotion("raise"):
+        jax.eval_shape(everything, network.init(KEY), *rows(2, 2))

@@ -1,10 +1,14 @@
 """`fit` as a pure function: what it computes, what it records, what it refuses, and how often it compiles."""
 
+import inspect
+from functools import partial
+
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import optax.contrib
 import pytest
 
 from jaxnn.ensembles import ensemble, spread
@@ -313,6 +317,8 @@ def test_random_networks_get_a_new_key_each_step_and_none_in_evaluation():
         ({"batch_size": 5}, "batch_size=5"),
         ({"scalars": {"learning_rate": -0.1}}, "learning_rate=-0.1"),
         ({"scalars": {"learning_rate": float("nan")}}, "learning_rate=nan"),
+        ({"scalars": {"learning_rate": -1}}, "learning_rate=-1"),
+        ({"scalars": ADAM | {"mask": {"W1": True}}}, r"mask is a dict.*partial\(optax.adamw, mask=...\)"),
         ({"patience": 0}, "patience=0"),
     ],
 )
@@ -320,6 +326,128 @@ def test_bad_input_is_refused_with_the_cure(change, message):
     arguments = {"train": (X, XOR), "scalars": ADAM, "epochs": 4} | change
     with pytest.raises(ValueError, match=message):
         fit(jax.random.key(0), NETWORK, make_optimizer=optax.adam, loss=LOSS, **arguments)
+
+
+OPTIMIZERS = {
+    name: make
+    for module in (optax, optax.contrib)
+    for name, make in vars(module).items()
+    if inspect.isfunction(make)
+    and not name.startswith(("_", "scale_by_"))
+    and any(argument.endswith("learning_rate") for argument in inspect.signature(make).parameters)
+}
+GIVEN = {
+    "learning_rate": 0.05,
+    "base_optimizer": optax.sgd(0.1),
+    "key": jax.random.key(0),
+    "seed": 0,
+    "l2_norm_clip": 1.0,
+    "noise_multiplier": 1.0,
+}
+# These two ask for what only they need, and say so.
+REFUSED = {"dpsgd": "expects `grads` to have a batch dimension", "sophia": "obj_fn must be provided"}
+
+
+def arguments_of(make, spelled_out):
+    """Those that the optimizer needs; spelled out, all others too, with their defaults; a key instead of a seed."""
+    parameters = inspect.signature(make).parameters
+    needed = {name for name, p in parameters.items() if p.default is p.empty or name == "key"}
+    defaults = {name: p.default for name, p in parameters.items() if spelled_out and name != "seed"}
+    return defaults | {name: GIVEN[name] for name in needed}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of optimizers that optax is about to rename
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_trains_with_its_arguments_spelled_out(name):
+    """As a plain loop with its own defaults does; traced where they are floats, static where they choose."""
+    make, network = OPTIMIZERS[name], Network(lambda key: jax.random.normal(key, (2, 3)), lambda w, x: x @ w)
+    keys = jax.random.split(jax.random.key(1), 3)
+
+    def train(key, network):
+        return fit(key, network, (X, OR), make, arguments_of(make, True), loss=LOSS, epochs=4)
+
+    if name in REFUSED:
+        with pytest.raises(ValueError, match=REFUSED[name]):
+            train(keys[0], NETWORK)
+        return
+
+    def mean_loss(w):
+        return jnp.mean(LOSS(X @ w, OR))
+
+    @jax.jit
+    def loop(w):
+        optimizer = optax.with_extra_args_support(make(**arguments_of(make, False)))
+
+        def step(carry, _):
+            value, gradient = jax.value_and_grad(mean_loss)(carry[0])
+            updates, state = optimizer.update(gradient, *carry[::-1], value=value, grad=gradient, value_fn=mean_loss)
+            return (optax.apply_updates(carry[0], updates), state), None
+
+        return jax.lax.scan(step, (w, optimizer.init(w)), None, length=4)[0][0]
+
+    runs = jax.jit(ensemble(partial(train, network=network), (-1,)))(keys)
+    start = network.init(jax.random.fold_in(keys[1], 0))
+    moved = loop(start) - start
+    np.testing.assert_allclose(runs.params[..., 1] - start, moved, rtol=1e-4, atol=4e-7)
+    assert np.abs(moved).max() > 2e-6
+
+
+def test_static_arguments_compile_again_and_choose():
+    """A whole learning rate is one of them; a schedule is a function."""
+    traces = []
+
+    def counted(p, x):
+        traces.append(1)
+        return apply(p, x)
+
+    def losses(scalars):
+        before = len(traces)
+        run = fit(jax.random.key(0), network, (X, XOR), optax.sgd, scalars, loss=LOSS, epochs=5)
+        return run.history.loss.tolist(), len(traces) > before
+
+    network, schedule = Network(init, counted), optax.constant_schedule(1.0)
+    plain, compiled = losses({"learning_rate": 1.0, "momentum": 0.5, "nesterov": False})
+    assert compiled
+    assert losses({"nesterov": False, "momentum": 0.5, "learning_rate": 1.0}) == (plain, False)
+    assert losses({"learning_rate": 1.0, "momentum": 0.4, "nesterov": False})[1] is False
+    nesterov, compiled = losses({"learning_rate": 1.0, "momentum": 0.5, "nesterov": True})
+    assert compiled
+    assert nesterov != plain
+    for rate in (1, schedule):
+        same, compiled = losses({"learning_rate": rate, "momentum": 0.5, "nesterov": False})
+        assert compiled
+        np.testing.assert_allclose(same, plain, rtol=1e-6)
+
+
+def test_an_optimizer_that_is_built_by_a_traced_number_is_refused():
+    """A float in `scalars` may change from run to run; what decides by it is told how to keep it."""
+
+    def make(learning_rate, decay):
+        return optax.adamw(learning_rate, weight_decay=decay) if decay > 0 else optax.adam(learning_rate)
+
+    def train(make, scalars):
+        return fit(jax.random.key(0), NETWORK, (X, XOR), make, scalars, loss=LOSS, epochs=2)
+
+    with pytest.raises(
+        ValueError, match=r"depends on one of decay, learning_rate, which are traced.*functools\.partial"
+    ):
+        train(make, ADAM | {"decay": 0.5})
+    kept = train(partial(make, decay=0.5), ADAM)
+    chex.assert_trees_all_close(kept, train(optax.adamw, ADAM | {"weight_decay": 0.5}), rtol=1e-6)
+
+
+def test_a_line_search_sees_the_loss_of_its_minibatch_and_of_its_random_numbers():
+    """Backtracking accepts a step where the loss has fallen, on the rows and with the numbers of the gradient."""
+
+    def noisy(p, x, key=None):
+        return apply(p, x) if key is None else apply(p, x + jax.random.normal(key, x.shape))
+
+    network, params, key = Network(init, noisy), init(jax.random.key(0)), jax.random.key(5)
+    search = optax.chain(optax.sgd(1.0), optax.scale_by_backtracking_linesearch(max_backtracking_steps=20))
+    after, state, before = train_step(network, LOSS, search, params, search.init(params), X[:2], XOR[:2], key)
+    value = jnp.mean(LOSS(noisy(after, X[:2], key), XOR[:2]))
+    assert value < before
+    np.testing.assert_allclose(state[-1].value, value, rtol=1e-5)
 
 
 def one_score(params, x):
