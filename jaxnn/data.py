@@ -365,8 +365,9 @@ def get_dataset(name: str) -> Source:
 def split(key: jax.Array, dataset: Dataset, validation: float = 0.2, test: float = 0.2) -> Split:
     """A random stratified split into training, validation and test rows.
 
-    The r-th of the m rows of a class, in random order, has the position (r + ½)/m. Rows sorted by position are cut at
-    the shares: the sizes are exact to rounding, and every stretch holds each class in proportion.
+    Every part first gets one row of each class that has as many rows as there are parts. The others are cut at the
+    shares in the order of their positions: the r-th of the m rows of a class, in random order, has (r + ½)/m. So the
+    sizes are exact to rounding, and every part holds each class in proportion.
 
     Args: key; dataset; validation and test, the shares of the rows held out. Returns a Split.
     Raises ValueError for shares that leave a part empty or the training rows without one of the classes.
@@ -378,15 +379,25 @@ def split(key: jax.Array, dataset: Dataset, validation: float = 0.2, test: float
     rows = len(dataset.y)
     if not (validation >= 0 and test >= 0 and validation + test < 1):
         raise ValueError(f"split: validation={validation}, test={test}; expected shares ≥ 0 with a sum below 1")
+    shares = (1 - validation - test, validation, test)
+    sizes = np.diff([0, round(shares[0] * rows), round((1 - test) * rows), rows])
+    for size, share in zip(sizes, shares, strict=True):
+        if share > 0 and size == 0:
+            raise ValueError(f"split: a share of {share:.3g} of {rows} rows is none; take more rows or a larger share")
     order = _generator(key).permutation(rows)
     y = dataset.y[order]
     same = y[:, None] == np.arange(dataset.classes)
-    rank = np.take_along_axis(same.cumsum(0), y[:, None], 1)[:, 0] - 0.5
-    order = order[np.argsort(rank / same.sum(0)[y], kind="stable")]
-    parts = np.split(order, [round((1 - validation - test) * rows), round((1 - test) * rows)])
-    for part, share in zip(parts, (1 - validation - test, validation, test), strict=True):
-        if share > 0 and len(part) == 0:
-            raise ValueError(f"split: a share of {share:.3g} of {rows} rows is none; take more rows or a larger share")
+    rank = np.take_along_axis(same.cumsum(0), y[:, None], 1)[:, 0] - 1
+    held, m = np.flatnonzero(sizes), same.sum(0)
+    seated = (rank < len(held)) & (m[y] >= len(held))
+    if np.any(seated.sum() / len(held) > sizes[held]):
+        seated[:] = False  # more classes than rows in a part: in proportion is all that can be had
+    position = (rank + 0.5) / m[y]
+    others = order[~seated][np.argsort(position[~seated], kind="stable")]
+    seats = {part: order[seated & (rank == place)] for place, part in enumerate(held)}
+    seats = [seats.get(part, order[:0]) for part in range(3)]
+    cuts = np.cumsum(sizes - [len(seat) for seat in seats])[:2]
+    parts = [np.concatenate(both) for both in zip(seats, np.split(others, cuts), strict=True)]
     absent = set(dataset.y.tolist()) - set(dataset.y[parts[0]].tolist())
     if absent:
         raise ValueError(

@@ -144,6 +144,18 @@ def test_split_is_a_stratified_partition(y, seed, shares):
         np.testing.assert_array_equal(part.y, np.array(y)[part.x[:, 0]])
         expected = len(part.y) / rows * np.bincount(y, minlength=4)
         assert (abs(np.bincount(part.y, minlength=4) - expected) <= 4).all()
+    if min(len(part.y) for part in parts if len(part.y)) >= 4:
+        many = np.bincount(y, minlength=4) >= 3
+        assert all((np.bincount(part.y, minlength=4) > 0)[many].all() for part in parts if len(part.y))
+
+
+@pytest.mark.parametrize("rare", [3, 4, 5])
+def test_three_rows_of_a_class_reach_every_part(rare):
+    """Whatever the key: by positions alone a part of a fifth would miss three rows as often as not."""
+    y = (np.arange(120) < rare).astype(np.int32)
+    rows = data.Dataset(np.zeros((120, 1), np.float32), y, 2, "rare", ("x",), ("no", "yes"))
+    for seed in range(20):
+        assert all(part.y.any() for part in data.split(jax.random.key(seed), rows))
 
 
 def test_split_follows_its_key_and_balances_digits():
@@ -294,7 +306,7 @@ def test_check_data(x, y, error, message):
         (lambda: data.split(KEY, data.xor(), 0.5, 0.5), "expected shares ≥ 0 with a sum below 1"),
         (lambda: data.split(KEY, data.xor(), -0.1, 0.5), "expected shares ≥ 0"),
         (lambda: data.split(KEY, data.xor(), 0.1, 0.1), "a share of 0.1 of 4 rows is none"),
-        (lambda: data.split(KEY, data.gate("and"), 0.25, 0.25), "no training rows of class"),
+        (lambda: data.split(KEY, data.gate("and"), 0.25, 0.5), "no training rows of class"),
     ],
 )
 def test_errors(call, message):
