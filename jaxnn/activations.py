@@ -4,7 +4,6 @@ A record's `fn` is a pure function, `fn(x)`, or `fn(x, *params)` where the activ
 `fn(x, key=key)` where it draws random numbers (without a key it has its expectation). The tests recompute every fact.
 """
 
-import difflib
 import inspect
 import math
 from collections.abc import Callable
@@ -18,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from . import elementary, gated, rectifiers, sigmoids
+from .names import nearest
 
 
 class Range(NamedTuple):
@@ -293,11 +293,8 @@ def get(activation: str | Activation | Callable) -> Activation:
     if isinstance(activation, str):
         names = _names()
         if _plain(activation) not in names:
-            near = difflib.get_close_matches(_plain(activation), names, n=3) or difflib.get_close_matches(
-                _plain(activation), names, n=3, cutoff=0
-            )
-            near = dict.fromkeys(names[name].name for name in near)
-            raise ValueError(f"unknown activation {activation!r}; did you mean {' or '.join(map(repr, near))}?")
+            spelled = {name for record in ACTIVATIONS.values() for name in (record.name, *record.aliases)}
+            raise ValueError(f"unknown activation {activation!r}; {nearest(activation.lower(), sorted(spelled))}")
         return names[_plain(activation)]
     if not callable(activation):
         raise TypeError(f"activation {activation!r} is a {type(activation).__name__}; expected a name or a function")

@@ -5,7 +5,6 @@ NumPy's generator: the same key gives the same rows on every device.
 """
 
 import csv
-import difflib
 import math
 from collections.abc import Callable
 from importlib import import_module
@@ -14,6 +13,8 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+
+from .names import nearest
 
 
 class Dataset(NamedTuple):
@@ -55,11 +56,6 @@ def _dataset(name, x, y, feature_names=(), class_names=("0", "1")) -> Dataset:
 
 def _generator(key: jax.Array) -> np.random.Generator:
     return np.random.default_rng(np.asarray(jax.random.key_data(key)))
-
-
-def _nearest(name: str, known) -> str:
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    return f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(map(repr, known))}"
 
 
 # Boolean functions
@@ -113,7 +109,7 @@ def gate(name: str, n: int = 2) -> Dataset:
     [0, 0, 0, 1, 0, 1, 1, 1]
     """
     if name.lower() not in GATES:
-        raise ValueError(f"gate: unknown name {name!r}; {_nearest(name.lower(), list(GATES))}")
+        raise ValueError(f"gate: unknown name {name!r}; {nearest(name.lower(), list(GATES))}")
     x = truth_table(n)
     return _dataset(name.lower() if n == 2 else f"{name.lower()}-{n}", x, GATES[name.lower()](x.sum(1), n))
 
@@ -220,7 +216,7 @@ def sklearn_dataset(name: str) -> Dataset:
     """
     known = ("iris", "wine", "breast_cancer", "digits")
     if name not in known:
-        raise ValueError(f"sklearn_dataset: unknown name {name!r}; {_nearest(name, known)}")
+        raise ValueError(f"sklearn_dataset: unknown name {name!r}; {nearest(name, known)}")
     try:
         datasets = import_module("sklearn.datasets")
     except ImportError as error:
@@ -295,7 +291,7 @@ def _label_column(path, header, label) -> int:
     if len(header) == 1 and any(mark in header[0] for mark in ";\t"):
         raise ValueError(f"{path}: one column, {header[0]!r}; the separator must be a comma")
     if label not in header:
-        raise ValueError(f"{path}: no column {label!r} to take the labels from; {_nearest(label, header)}")
+        raise ValueError(f"{path}: no column {label!r} to take the labels from; {nearest(label, header)}")
     if len(header) == 1:
         raise ValueError(f"{path}: the label {label!r} is the only column; expected features beside it")
     return header.index(label)
@@ -355,7 +351,7 @@ def get_dataset(name: str) -> Source:
     """
     key = name.lower().replace("_", "-")
     if key not in DATASETS:
-        raise ValueError(f"unknown dataset {name!r}; {_nearest(key, list(DATASETS))}")
+        raise ValueError(f"unknown dataset {name!r}; {nearest(key, list(DATASETS))}")
     return DATASETS[key]
 
 

@@ -5,7 +5,6 @@ integer labels (…,) -> one loss for each row (…,). Most heads take one score
 how many it needs. The same call gives the same head, so nothing compiles twice.
 """
 
-import difflib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -17,6 +16,7 @@ import numpy as np
 import optax
 
 from .labels import one_hot
+from .names import nearest
 from .sigmoids import sigmoid
 
 
@@ -357,6 +357,5 @@ def get(head: str | Head) -> Head:
     if isinstance(head, Head):
         return head
     if head not in HEADS:
-        near = difflib.get_close_matches(str(head), HEADS, n=3) or list(HEADS)
-        raise ValueError(f"unknown head {head!r}; did you mean {' or '.join(map(repr, near))}?")
+        raise ValueError(f"unknown head {head!r}; {nearest(head, HEADS)}")
     return HEADS[head]

@@ -6,13 +6,14 @@ Var W = 1 / (fan_in · E[φ(z)²]), z standard normal: the gain is 1 / √E[φ(z
 
 import math
 from collections.abc import Callable
-from difflib import get_close_matches
 from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from .names import nearest
 
 # The standard deviation of a standard normal cut off at ±2.
 _TRUNCATED_STD = 0.87962566103423978
@@ -117,8 +118,7 @@ def get_initializer(initializer) -> Initializer:
     if isinstance(initializer, Initializer):
         return initializer
     if initializer not in INITIALIZERS:
-        near = get_close_matches(str(initializer), INITIALIZERS, cutoff=0.3) or list(INITIALIZERS)
-        raise ValueError(f"unknown initializer {initializer!r}; did you mean {', '.join(near)}?")
+        raise ValueError(f"unknown initializer {initializer!r}; {nearest(initializer, INITIALIZERS)}")
     return INITIALIZERS[initializer]
 
 

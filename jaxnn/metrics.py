@@ -10,7 +10,6 @@ roc_auc always, macro_f1 unless a row is predicted as it, which is an F1 of 0. W
 roc_auc of rows that are all of one class, and everything where no row has a weight.
 """
 
-import difflib
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -19,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .labels import one_hot
+from .names import nearest
 
 
 def _prepare(probabilities, labels, weights):
@@ -219,6 +219,5 @@ def get(metric: str | Metric) -> Metric:
     if isinstance(metric, Metric):
         return metric
     if metric not in METRICS:
-        near = difflib.get_close_matches(str(metric), METRICS, n=3) or list(METRICS)
-        raise ValueError(f"unknown metric {metric!r}; did you mean {' or '.join(map(repr, near))}?")
+        raise ValueError(f"unknown metric {metric!r}; {nearest(metric, METRICS)}")
     return METRICS[metric]

@@ -578,7 +578,7 @@ def test_callables_and_records():
         ("swich", "'swish'"),
         ("sigmoyd", "'sigmoid'"),
         ("hardtan", "'hard_tanh'"),
-        ("", "did you mean"),
+        ("", "known: 'abs'"),
     ],
 )
 def test_unknown_names_raise_with_the_nearest(name, near):

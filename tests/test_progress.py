@@ -82,3 +82,14 @@ def test_is_silent_without_a_stream(capfd):
 )
 def test_durations(seconds, text):
     assert duration(seconds) == text
+
+
+def test_a_notebook_shows_one_line_as_well(clock, monkeypatch):
+    monkeypatch.setitem(progress.sys.modules, "ipykernel", progress)
+    stream = io.StringIO()
+    shown = Progress(10, "networks", stream)
+    for _ in range(3):
+        clock[0] += 1
+        shown.advance(1)
+    assert stream.getvalue().count("\r") == 3
+    assert "\n" not in stream.getvalue()

@@ -200,7 +200,7 @@ def compare(
         first += _trials(one).size
     return Answer(
         schema=SCHEMA,
-        question=Question(tuple(_task_name(tasks, named)), _options(asked)),
+        question=Question(_task_names(tasks, named), _options(asked)),
         tasks=judged,
         rate=rate,
         confidence=confidence,
@@ -269,14 +269,12 @@ def _options(asked: Mapping[str, Any]) -> dict[str, Any]:
     return told
 
 
-def _task_name(tasks, named) -> list[str]:
-    """The tasks as they are written: names and files as they were given."""
-    given = tasks if isinstance(tasks, list) and len(tasks) == len(named) else [tasks]
-    return (
-        [str(one) if isinstance(one, str | Path) else name for one, name in zip(given, named, strict=True)]
-        if len(given) == len(named)
-        else list(named)
-    )
+def _task_names(tasks, named) -> tuple[str, ...]:
+    """The tasks as they are written: names and files as they were given, others by their names."""
+    given = tasks if isinstance(tasks, list) else [tasks]
+    if len(given) != len(named):  # a mapping, or x and y in a list
+        return tuple(named)
+    return tuple(str(one) if isinstance(one, str | Path) else name for one, name in zip(given, named, strict=True))
 
 
 def _trials(found: Comparison) -> Table:

@@ -1,5 +1,6 @@
 """How far a long job is: networks done, speed, time left; one line that is overwritten, or plain lines in a file."""
 
+import sys
 import time
 
 
@@ -14,7 +15,7 @@ class Progress:
 
     def __init__(self, total: int, noun: str, stream=None, every: float | None = None):
         self.total, self.noun, self.stream = total, noun, stream
-        self.in_place = stream is not None and stream.isatty()
+        self.in_place = stream is not None and (stream.isatty() or "ipykernel" in sys.modules)  # as in a notebook
         self.every = (0.1 if self.in_place else 10.0) if every is None else every
         self.done, self.found, self.work, self.width, self.start = 0, 0, 0.0, 0, time.monotonic()
         self.shown = self.start
