@@ -55,7 +55,9 @@ def tuning(found: Tuning) -> str:
 
 def against_time(task: TaskAnswer) -> str:
     """Metric against the time of a step, a name at every point."""
-    shown = [choice for choice in task.choices if choice.step_seconds][:24]
+    shown = task.choices[:14]
+    if task.recommended not in [choice.name for choice in shown]:
+        shown = (*shown[:-1], task.choice(task.recommended))
     times = [choice.step_seconds.value * 1e6 for choice in shown]
     values = [100 * choice.metric.value for choice in shown]
     left, right = math.log(min(times)) - 0.1, math.log(max(times)) + 0.1
@@ -98,7 +100,7 @@ def _spread(ys: Sequence[float], gap: float = 13) -> list[float]:
         for i in np.flatnonzero(close):
             push = (gap - (at[i + 1] - at[i])) / 2
             at[i], at[i + 1] = at[i] - push, at[i + 1] + push
-        at += max(0, 8 - at[0])
+        at += max(0, 12 - at[0]) - max(0, at[-1] - 254)
     heights = np.empty(len(ys))
     heights[order] = at
     return heights.tolist()

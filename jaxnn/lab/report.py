@@ -101,14 +101,14 @@ def _card(task: TaskAnswer, record: Record, link: bool = True) -> str:
         f'<article class="card"><header><h2>{name}</h2><p class="meta">{meta}</p></header>'
         f'<p class="take">{_e(wording.recommendation(task))}</p><p class="why">{_e(why)}</p>'
         f'<ol class="strip" aria-label="{_e(_measure(task))}, {_e(task.name)}">{rows}</ol>'
-        f'<div class="strip-axis"><span></span>{scale.axis()}<span>%</span></div>{rest}</article>'
+        f'<div class="strip-axis"><span></span>{scale.axis()}<span class="v">%</span></div>{rest}</article>'
     )
 
 
 def _linear(task) -> str:
     """What no activation at all does, in a few words."""
     for reference in task.references:
-        if reference.name == "identity":
+        if reference.name == "identity" and not wording.diverged(task):
             if reference.ahead.low > 0:
                 return f"Without an activation: {percent(reference.metric.value)}."
             return f"A linear classifier does as well, as far as can be told: {percent(reference.metric.value)}."
@@ -128,8 +128,9 @@ class _Scale:
     """The common scale of a task's intervals."""
 
     def __init__(self, task):
-        low = min(choice.metric.low for choice in task.choices)
-        high = max(choice.metric.high for choice in task.choices)
+        best = max(choice.metric.value for choice in task.choices)
+        shown = [c.metric for c in task.choices if task.truth_table or c.metric.value >= best - 0.3]
+        low, high = min(m.low for m in shown), max(m.high for m in shown)
         near = [
             one.metric for one in task.references if one.metric.high > low - (high - low)
         ]  # others would squeeze it

@@ -16,7 +16,7 @@ METRICS = {
 def recommendation(task: TaskAnswer) -> str:
     """The one line to act on, at most 20 words."""
     take = task.choice(task.recommended)
-    if all(choice.diverged == choice.runs for choice in task.choices):
+    if diverged(task):
         return "Nothing to take: every run diverged. Try smaller learning rates."
     behind = f", at most {points(take.at_most)} behind the best" if take.at_most >= 5e-4 else ", and none is better"
     behind = "" if len(task.choices) == 1 else behind
@@ -27,10 +27,15 @@ def recommendation(task: TaskAnswer) -> str:
     )
 
 
+def diverged(task: TaskAnswer) -> bool:
+    """Did every run diverge?"""
+    return all(choice.diverged == choice.runs for choice in task.choices)
+
+
 def reason(task: TaskAnswer, tolerance: float) -> str:
     """Why this one, by the rule that recommends."""
     take, rule = task.choice(task.recommended), task.recommendation
-    if len(task.choices) == 1:
+    if len(task.choices) == 1 or diverged(task):
         return ""
     if not rule.within_tolerance:
         return (
@@ -51,12 +56,13 @@ def reason(task: TaskAnswer, tolerance: float) -> str:
 def standing(task: TaskAnswer) -> str:
     """Who cannot be told from the best, and who is behind."""
     best, total = task.best, len(task.choices)
-    if total == 1 or all(choice.diverged == choice.runs for choice in task.choices):
+    if total == 1 or diverged(task):
         return ""
     counted = f"{task.splits} splits x {task.seeds} seeds" if task.splits > 1 else f"{task.seeds} seeds"
     if len(best) == total:
         return f"None of the {total} can be told from the best ({counted})."
-    told = f"{best[0]} is the best" if len(best) == 1 else f"{names(best)} cannot be told from the best"
+    some = best if len(best) <= 6 else (*best[:5], f"{len(best) - 5} more")
+    told = f"{best[0]} is the best" if len(best) == 1 else f"{names(some)} cannot be told from the best"
     last = task.choices[-1]
     more = f"; last is {last.name}, at least {points(last.at_least)} behind" if last.at_least > 0 else ""
     return (
@@ -70,6 +76,8 @@ def compared(task: TaskAnswer, reference: Reference) -> str:
     what = "A linear classifier, no activation at all,"
     if reference.name != "identity":
         what = f"{reference.name[0].upper()}{reference.name[1:]} (scikit-learn)"
+    if diverged(task):
+        return f"{what} reaches {percent(reference.metric.value)} ({_range(reference.metric)})."
     told = f"{percent(reference.metric.value)} ({_range(reference.metric)})"
     difference = f"{signed(ahead.value)} ({signed(ahead.low)} to {signed(ahead.high)}) points"
     if task.truth_table:
