@@ -1,8 +1,8 @@
-"""Which activation for which task: a dozen activations and mixtures on eight small tasks, with intervals for new rows.
+"""Which activation for which task: a dozen activations on eight small tasks, with intervals for new rows.
 
     python experiments/classification.py [--quick] [--tasks NAME ...] [--seed SEED] [--out FOLDER]
 
-The comparison that `jaxnn compare --mixtures` makes, on XOR, noisy XOR, spirals, moons, iris, wine, breast cancer and
+The comparison that `jaxnn compare` makes, on XOR, noisy XOR, spirals, moons, iris, wine, breast cancer and
 digits: ten splits of every table, in each of which every activation's learning rate is tuned and its networks are
 trained and tested anew.
 
@@ -24,7 +24,7 @@ QUICK = {
     "activations": ["relu", "tanh"], "learning_rates": [0.03], "epochs": 30, "repeats": 1, "seeds": 2,
     "tuning_seeds": 1,
 }  # fmt: skip
-FULL = {"mixtures": True}
+FULL = {}
 
 
 def write_csv(path, answer):

@@ -149,6 +149,17 @@ class TestCompare:
             assert (status, err.count("\n")) == (2, 1)
             assert "run its question again" in err
 
+    @pytest.mark.parametrize("name", ["rows/xor.npz", "trials.parquet"])
+    def test_damaged_files_beside_it_are_told_in_a_line(self, compared, tmp_path, name):
+        folder = tmp_path / "copy"
+        shutil.copytree(compared[0], folder)
+        whole = (folder / name).read_bytes()
+        for damaged in (whole[: len(whole) // 2], b"", whole[:30]):
+            (folder / name).write_bytes(damaged)
+            status, _, err = call("report", folder)
+            assert (status, err.count("\n")) == (2, 1), err
+            assert err.startswith("jaxnn: ")
+
 
 @pytest.fixture
 def table(tmp_path):

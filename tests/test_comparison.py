@@ -139,7 +139,12 @@ def same(x):
 
 
 @pytest.fixture(scope="module")
-def trained():
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def trained(folder):
     """Iris in earnest: ReLU under two names, and once more under other seeds."""
     settings = comparison.checked(
         Settings(
@@ -147,7 +152,7 @@ def trained():
             recipe=Recipe(hidden=(4,), epochs=30, init="he_normal", target=0.8),
         )
     )  # fmt: skip
-    return comparison.run(splits(task("iris"), repeats=1), settings)
+    return comparison.run(splits(task("iris"), repeats=1), settings, folder=folder)
 
 
 class TestTrained:
@@ -177,14 +182,13 @@ class TestTrained:
             np.testing.assert_allclose(np.round(values), values, atol=1e-6)
             assert values.mean() > 0.9
 
-    def test_a_folder_keeps_what_was_timed_and_trained(self, trained, tmp_path, monkeypatch):
-        first = comparison.run(trained.splits, trained.settings, folder=tmp_path)
+    def test_a_folder_keeps_what_was_timed_and_trained(self, trained, folder, monkeypatch):
         monkeypatch.setattr(comparison.timing, "step_seconds", None)
         monkeypatch.setattr(comparison.references, "judged", None)
-        again = comparison.run(trained.splits, trained.settings, folder=tmp_path)
-        for name, seconds in first.step_seconds.items():
+        again = comparison.run(trained.splits, trained.settings, folder=folder)
+        for name, seconds in trained.step_seconds.items():
             np.testing.assert_array_equal(seconds, again.step_seconds[name])
-        np.testing.assert_array_equal(first.verdict["test_rows"], again.verdict["test_rows"])
+        np.testing.assert_array_equal(trained.verdict["test_rows"], again.verdict["test_rows"])
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from jaxnn.lab import cli
 MODULES = [m.name for m in pkgutil.walk_packages(jaxnn.__path__, "jaxnn.") if not m.name.endswith("__main__")]
 README = (Path(__file__).parents[1] / "README.md").read_text()
 BLOCKS = re.findall(r"^```(python|py|sh)\n(.*?)^```\n(?:\n```text\n(.*?)^```)?", README, re.DOTALL | re.MULTILINE)
-QUICK = {"activations": ["relu", "tanh"], "learning_rates": [0.01], "repeats": 1, "epochs": 30, "progress": False}
+QUICK = {"activations": ["relu"], "learning_rates": [0.01], "repeats": 1, "epochs": 30, "timing": False}
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -2,8 +2,10 @@
 
 import io
 import json
+import zlib
 from pathlib import Path
 from typing import NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -90,8 +92,11 @@ def _write_rows(path, task) -> None:
 
 
 def _read_rows(path) -> Task:
-    with np.load(path, allow_pickle=False) as file:
-        arrays = dict(file)
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = dict(archive)
+    except (BadZipFile, ValueError, EOFError, zlib.error) as error:
+        raise ValueError(f"{path} is damaged ({error}); ask the question again, which writes it anew") from None
     about = json.loads(arrays.pop("about").tobytes())
     test = (_unnamed("test_x", arrays), arrays["test_y"]) if "test_y" in arrays else None
     names = {name: tuple(about.pop(name)) for name in ("class_names", "feature_names")}
