@@ -221,3 +221,21 @@ def get(metric: str | Metric) -> Metric:
     if metric not in METRICS:
         raise ValueError(f"unknown metric {metric!r}; {nearest(metric, METRICS)}")
     return METRICS[metric]
+
+
+def row_values(metric: Metric, probabilities: jax.Array, labels: jax.Array) -> jax.Array:
+    """What each row adds to a metric: values whose mean is the metric, and whose spread is that of its influence.
+
+    vᵢ = m + n ∂m/∂wᵢ at w = 1, the infinitesimal jackknife. Of accuracy it is right or wrong, of the ROC area DeLong's
+    placement values.
+
+    Args: metric; probabilities (n, classes); labels (n,). Returns (n,).
+
+    >>> row_values(METRICS["accuracy"], jnp.array([[0.9, 0.1], [0.8, 0.2]]), jnp.array([0, 1])).tolist()
+    [1.0, 0.0]
+
+    Source: Jaeckel 1972; Efron 1982, "The jackknife, the bootstrap and other resampling plans", chapter 6.
+    """
+    weights = jnp.ones(labels.shape, jnp.promote_types(probabilities.dtype, jnp.float32))
+    value, slope = jax.value_and_grad(lambda w: metric.fn(probabilities, labels, w))(weights)
+    return value + len(labels) * slope

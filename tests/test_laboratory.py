@@ -139,6 +139,11 @@ def test_anybodys_function_and_network(tmp_path):
     assert all(choice.step_seconds is None for choice in task.choices)
 
 
+def test_an_architecture_that_is_no_function_is_named():
+    with pytest.raises(ValueError, match="architecture 'thirds'; expected a function"):
+        lab.compare("iris", architecture="thirds", progress=False)
+
+
 def test_a_function_that_is_gone_does_not_take_the_others_along(tmp_path):
     answer = lab.compare("iris", **QUICK | {"activations": ["relu", lambda x: jnp.sin(3 * x)], "timing": False},
                          progress=False)  # fmt: skip

@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from jaxnn.metrics import METRICS, calibration_error, confusion_matrix, get, log_likelihood, zero_probability_share
+from jaxnn.metrics import (
+    METRICS,
+    calibration_error,
+    confusion_matrix,
+    get,
+    log_likelihood,
+    row_values,
+    zero_probability_share,
+)
 
 ROWS = 200
 every_metric = pytest.mark.parametrize("metric", METRICS.values(), ids=lambda metric: metric.name)
@@ -212,3 +220,38 @@ def test_errors(call, message):
 def test_names_are_keys():
     assert all(get(name) is metric and metric.name == name for name, metric in METRICS.items())
     assert get(METRICS["brier"]) is METRICS["brier"]
+
+
+class TestRowValues:
+    @pytest.mark.parametrize(
+        "name", ["accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "log_likelihood", "brier"]
+    )
+    def test_their_mean_is_the_metric_and_each_is_the_influence_of_its_row(self, name):
+        """Against the metric with a row counted slightly more."""
+        with jax.enable_x64(True):
+            rng = np.random.default_rng(0)
+            p = jnp.asarray(rng.dirichlet([1, 1, 1], 40))
+            y, metric = jnp.asarray(rng.integers(0, 3, 40), jnp.int32), METRICS[name]
+            values, value = row_values(metric, p, y), metric.fn(p, y)
+            np.testing.assert_allclose(values.mean(), value, rtol=1e-12)
+            for row in range(0, 40, 7):
+                more, less = (metric.fn(p, y, jnp.ones(40).at[row].add(step)) for step in (1e-4, -1e-4))
+                np.testing.assert_allclose(values[row], value + 40 * (more - less) / 2e-4, rtol=1e-5, atol=1e-7)
+
+    def test_of_accuracy_they_are_right_or_wrong(self):
+        p, y = jnp.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7]]), jnp.array([0, 1, 1])
+        np.testing.assert_allclose(row_values(METRICS["accuracy"], p, y), [1, 0, 1], atol=1e-6)
+
+    def test_of_the_roc_area_they_are_delongs_placement_values(self):
+        rng = np.random.default_rng(1)
+        score, y = rng.random(30), rng.integers(0, 2, 30)
+        p = jnp.asarray(np.c_[1 - score, score], jnp.float32)
+        positive, negative = score[y == 1], score[y == 0]
+        area = np.mean(positive[:, None] > negative)
+        placement = np.array(
+            [np.mean(s > negative) if k else np.mean(positive > s) for s, k in zip(score, y, strict=True)]
+        )
+        share = np.where(y == 1, np.mean(y == 1), np.mean(y == 0))
+        np.testing.assert_allclose(
+            row_values(METRICS["roc_auc"], p, jnp.asarray(y)), area + (placement - area) / share, rtol=1e-4
+        )

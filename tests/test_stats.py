@@ -7,7 +7,6 @@ import warnings
 
 import numpy as np
 import pytest
-import scikit_posthocs
 import scipy.stats
 from statsmodels.duration.survfunc import SurvfuncRight
 
@@ -61,59 +60,6 @@ class TestWilson:
     def test_impossible_counts(self, successes, runs):
         with pytest.raises(ValueError, match="successes"):
             stats.wilson(successes, runs)
-
-
-class TestIqm:
-    def test_drops_a_quarter_at_each_end(self):
-        assert stats.iqm([-100, 1, 2, 3, 4, 100, 100, -100]).value == 2.5
-
-    def test_interval_is_the_expanded_percentile_one_of_scipy(self):
-        x = np.random.default_rng(0).normal(size=10)
-        level = 1 - 2 * scipy.stats.norm.cdf(-np.sqrt(10 / 9) * scipy.stats.t.ppf(0.975, 9))
-        reference = scipy.stats.bootstrap(
-            (x,),
-            lambda x, axis: scipy.stats.trim_mean(x, 0.25, axis),
-            n_resamples=2_000,
-            confidence_level=level,
-            method="percentile",
-            rng=3,
-        ).confidence_interval
-        assert stats.iqm(x, seed=3)[1:3] == (reference.low, reference.high)
-
-    def test_same_seed_same_interval(self):
-        x = np.random.default_rng(0).normal(size=20)
-        assert stats.iqm(x, seed=1) == stats.iqm(x, seed=1)
-        assert stats.iqm(x, seed=1) != stats.iqm(x, seed=2)
-
-    def test_leading_axes_are_separate_estimates(self):
-        x = np.random.default_rng(0).normal(size=(3, 20))
-        together, alone = stats.iqm(x), stats.iqm(x[1])
-        assert [field[1] for field in together[:3]] == pytest.approx(alone[:3], abs=1e-12)
-
-    @draws
-    @pytest.mark.parametrize("runs", [10, 30])
-    def test_covers(self, draw, runs):
-        rng = np.random.default_rng(runs)
-        truth = scipy.stats.trim_mean(draw(rng, 400_000), 0.25)
-        estimate = stats.iqm(draw(rng, (800, runs)), resamples=800)
-        assert 0.95 - slack(0.95, 800) < coverage(truth, estimate.low, estimate.high) < 0.985
-
-    def test_the_textbook_interval_does_not_cover(self):
-        """Negative control: Tukey and McLaughlin's t for a trimmed mean, on runs that pile up at the ceiling."""
-        rng = np.random.default_rng(0)
-        x = np.sort(DRAWS["ceiling"](rng, (800, 20)))
-        truth = scipy.stats.trim_mean(DRAWS["ceiling"](rng, 400_000), 0.25)
-        winsorized = np.clip(x, x[:, [5]], x[:, [14]]).std(axis=1, ddof=1)
-        margin = scipy.stats.t.ppf(0.975, 9) * winsorized / (0.5 * np.sqrt(20))
-        center = x[:, 5:15].mean(axis=1)
-        assert coverage(truth, center - margin, center + margin) < 0.85
-
-    def test_diverged_runs_count_as_the_worst(self):
-        x = [0.9, 0.8, NAN, NAN]
-        assert stats.iqm(x)[::3] == (pytest.approx(0.4), 4)
-        assert stats.iqm(x).diverged == 2
-        assert stats.iqm(x, worst=-1).value == pytest.approx(-0.1)
-        assert stats.iqm([NAN, NAN]).value == 0
 
 
 class TestPairedDifference:
@@ -298,22 +244,6 @@ class TestProbabilityOfImprovement:
         assert coverage(truth, low, high) > 0.95 - slack(0.95, 500)
 
 
-class TestPerformanceProfile:
-    def test_covers(self):
-        rng = np.random.default_rng(0)
-        thresholds = np.array([0.5, 0.8, 0.95])
-        tasks = [(20, 2), (5, 5), (50, 1)]
-        truth = np.mean([scipy.stats.beta.sf(thresholds, *ab) for ab in tasks], axis=0)
-        values = np.stack([rng.beta(*ab, (600, 10)) for ab in tasks], axis=1)
-        low, high = np.array([stats.performance_profile(x, thresholds)[1:3] for x in values]).swapaxes(0, 1)
-        assert np.all(coverage(truth, low, high) > 0.95 - slack(0.95, 600))
-
-    def test_diverged_runs_reach_nothing(self):
-        profile = stats.performance_profile([0.5, NAN], [-np.inf, 0.5])
-        assert profile.value.tolist() == [0.5, 0.5]
-        assert (profile.runs, profile.diverged) == (2, 1)
-
-
 class TestKaplanMeier:
     def test_equals_statsmodels(self):
         rng = np.random.default_rng(0)
@@ -365,109 +295,18 @@ class TestKaplanMeier:
         assert stats.kaplan_meier([NAN, NAN], [False, False]).reached.value == 0
 
 
-class TestRanks:
-    def test_friedman_equals_scipy(self):
-        x = np.random.default_rng(0).normal([0, 0.3, 1, 1], 1, (12, 4))
-        result = stats.friedman(x)
-        assert result.p_value == scipy.stats.friedmanchisquare(*x.T).pvalue
-        assert result.ranks.sum() == pytest.approx(10)
-        assert result.ranks.argmin() in (2, 3)
-
-    def test_diverged_arms_rank_last(self):
-        assert stats.friedman([[0.5, NAN, 0.6], [0.1, NAN, 0.9]]).ranks.tolist() == [2, 3, 1]
-
-    def test_arms_that_tie_everywhere_are_equal(self):
-        ranks, p_value = stats.friedman(np.full((3, 4), 0.5))
-        assert ranks.tolist() == [2.5] * 4
-        assert p_value == 1
-
-    def test_critical_distance_from_the_published_table(self):
-        """q/√2 for two to ten arms: Demšar 2006, table 5."""
-        table = [1.960, 2.343, 2.569, 2.728, 2.850, 2.949, 3.031, 3.102, 3.164]
-        for arms, q in enumerate(table, start=2):
-            distance = stats.critical_distance(arms, 14)
-            assert distance == pytest.approx(q * np.sqrt(arms * (arms + 1) / 84), abs=1e-3)
-
-    def test_critical_distance_separates_what_nemenyis_test_does(self):
-        x = np.random.default_rng(0).normal([0, 0.3, 0.9, 1.5, 2], 1, (15, 5))
-        ranks = stats.friedman(x, worst=-9).ranks
-        apart = np.abs(ranks[:, None] - ranks) >= stats.critical_distance(5, 15)
-        assert 0 < apart.sum() < 20
-        np.testing.assert_array_equal(apart, scikit_posthocs.posthoc_nemenyi_friedman(x).to_numpy() <= 0.05)
-
-
-class TestExpectedBest:
-    def test_is_the_mean_over_all_choices(self):
-        x = np.random.default_rng(0).normal(size=7)
-        choices = [np.mean([max(choice) for choice in itertools.combinations(x, m)]) for m in range(1, 8)]
-        np.testing.assert_allclose(stats.expected_best(x, np.arange(1, 8)).value, choices, rtol=1e-12)
-
-    def test_has_no_bias_where_drawing_with_replacement_has(self):
-        """The best of m uniform numbers is m/(m + 1) on average."""
-        x = np.random.default_rng(0).random((800, 10))
-        value = np.array([stats.expected_best(row, [5]).value[0] for row in x])
-        replaced = np.sort(x) @ np.diff((np.arange(11) / 10) ** 5)
-        error = value.std() / np.sqrt(len(value))
-        assert abs(value.mean() - 5 / 6) < 3 * error
-        assert abs(replaced.mean() - 5 / 6) > 3 * error
-
-    @pytest.mark.parametrize("runs", [50, 100])
-    def test_covers(self, runs):
-        """A third of the settings fail, as when learning rates are drawn at random."""
-        rng = np.random.default_rng(0)
-        budgets = np.array([1, 2, 5])
-
-        def draw(shape):
-            return np.where(rng.random(shape) < 1 / 3, 0.1, rng.beta(20, 2, shape))
-
-        truth = np.array([draw((100_000, m)).max(axis=1).mean() for m in budgets])
-        low, high = np.array([stats.expected_best(x, budgets)[1:3] for x in draw((500, runs))]).swapaxes(0, 1)
-        assert np.all(coverage(truth, low, high) > 0.92)
-
-    def test_claims_nothing_about_large_budgets(self):
-        estimate = stats.expected_best(np.arange(20.0), [2, 3, 20])
-        assert np.isfinite(estimate.high).tolist() == [True, False, False]
-        assert estimate.value[2] == 19
-
-    @pytest.mark.parametrize("budgets", [[0], [5], [1.5], 2])
-    def test_impossible_budgets(self, budgets):
-        with pytest.raises(ValueError, match="integers in 1 … 4"):
-            stats.expected_best([1, 2, 3, 4], budgets)
-
-
-class TestResampledDifference:
-    def test_covers_where_the_plain_variance_does_not(self):
-        """Splits of one table: normal, correlated by test/(train + test)."""
-        rng = np.random.default_rng(0)
-        d = np.sqrt(0.2) * rng.normal(size=(1_000, 1)) + np.sqrt(0.8) * rng.normal(size=(1_000, 15))
-        low, high, p_value = np.array([stats.resampled_difference(x, 80, 20) for x in d])[:, [1, 2, 5]].T
-        plain = scipy.stats.ttest_1samp(d, 0, axis=1).confidence_interval()
-        assert abs(coverage(0, low, high) - 0.95) < slack(0.95, 1_000)
-        assert np.mean(p_value <= 0.05) == pytest.approx(1 - coverage(0, low, high))
-        assert coverage(0, plain.low, plain.high) < 0.75
-
-    def test_no_spread(self):
-        assert stats.resampled_difference([0, 0], 8, 2).p_value == 1
-        assert stats.resampled_difference([1, 1], 8, 2).p_value == 0
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: stats.iqm([0.5]), "two runs or more"),
-        (lambda: stats.iqm(0.5), "two runs or more"),
-        (lambda: stats.iqm([0.5, np.inf]), "NaN for a run that diverged"),
-        (lambda: stats.iqm([-0.5, NAN]), "worst=0.0, but another has the value -0.5"),
+        (lambda: stats.paired_difference([0.5], [0.4]), "two runs or more"),
+        (lambda: stats.paired_difference([0.5, np.inf], [0.1, 0.2]), "NaN for a run that diverged"),
+        (lambda: stats.paired_difference([-0.5, NAN], [0.1, 0.2]), "worst=0.0, but another has the value -0.5"),
         (lambda: stats.paired_difference([1, 2], [1, 2, 3]), r"'a': \(2,\), 'b': \(3,\)"),
         (lambda: stats.best_set({"relu": [1, 2]}), "two arms or more"),
         (lambda: stats.best_set({"relu": 1, "elu": 2}), r"each \(runs,\)"),
         (lambda: stats.probability_of_improvement([1, 2], [1]), r"\(2,\) and \(1,\)"),
         (lambda: stats.kaplan_meier([1, 2], [True]), r"expected \(runs,\) for both"),
         (lambda: stats.kaplan_meier([1, np.inf], [True, False]), "the last step watched"),
-        (lambda: stats.friedman([[1, 2], [1, 2]]), "three arms or more"),
-        (lambda: stats.critical_distance(5, 9), "ten tasks or more"),
-        (lambda: stats.resampled_difference([0.1], 8, 2), "two or more and finite"),
-        (lambda: stats.resampled_difference([0.1, NAN], 8, 2), "two or more and finite"),
     ],
 )
 def test_what_does_not_fit_is_named(call, message):
@@ -478,4 +317,4 @@ def test_what_does_not_fit_is_named(call, message):
 def test_a_missing_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy.stats", None)
     with pytest.raises(ImportError, match=r"pip install 'jaxnn\[lab\]'"):
-        stats.iqm([1, 2, 3])
+        stats.paired_difference([1, 2, 3], [3, 2, 1])

@@ -15,9 +15,9 @@ import numpy as np
 import optax
 import pytest
 
-from jaxnn import METRICS, Network, fit, get_head, get_metric, mlp, row_order, xor
+from jaxnn import Network, fit, get_head, get_metric, mlp, row_order, xor
 from jaxnn.lab import Plan, Splits, Task, grid, outcome, replay, splits, store, sweep, task
-from jaxnn.lab.sweeps import CURVES, row_values
+from jaxnn.lab.sweeps import CURVES
 
 # Programs of other shapes round otherwise, and training amplifies that: over the 18 steps here to 1e-5 at most.
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
@@ -170,41 +170,6 @@ def test_what_is_measured_is_an_argument():
     run = replay(TRIALS, TASKS, 7)
     np.testing.assert_allclose(found["norm"][7], jnp.linalg.norm(run.params[0].weight, axis=0), **CLOSE)
     assert "loss" not in found.columns
-
-
-class TestRowValues:
-    @pytest.mark.parametrize(
-        "name", ["accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "log_likelihood", "brier"]
-    )
-    def test_their_mean_is_the_metric_and_each_is_the_influence_of_its_row(self, name):
-        """Against the metric with a row counted slightly more."""
-        with jax.enable_x64(True):
-            rng = np.random.default_rng(0)
-            p = jnp.asarray(rng.dirichlet([1, 1, 1], 40))
-            y, metric = jnp.asarray(rng.integers(0, 3, 40), jnp.int32), METRICS[name]
-            values, value = row_values(metric, p, y), metric.fn(p, y)
-            np.testing.assert_allclose(values.mean(), value, rtol=1e-12)
-            for row in range(0, 40, 7):
-                more, less = (metric.fn(p, y, jnp.ones(40).at[row].add(step)) for step in (1e-4, -1e-4))
-                np.testing.assert_allclose(values[row], value + 40 * (more - less) / 2e-4, rtol=1e-5, atol=1e-7)
-
-    def test_of_accuracy_they_are_right_or_wrong(self):
-        p, y = jnp.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7]]), jnp.array([0, 1, 1])
-        np.testing.assert_allclose(row_values(METRICS["accuracy"], p, y), [1, 0, 1], atol=1e-6)
-
-    def test_of_the_roc_area_they_are_delongs_placement_values(self):
-        rng = np.random.default_rng(1)
-        score, y = rng.random(30), rng.integers(0, 2, 30)
-        p = jnp.asarray(np.c_[1 - score, score], jnp.float32)
-        positive, negative = score[y == 1], score[y == 0]
-        area = np.mean(positive[:, None] > negative)
-        placement = np.array(
-            [np.mean(s > negative) if k else np.mean(positive > s) for s, k in zip(score, y, strict=True)]
-        )
-        share = np.where(y == 1, np.mean(y == 1), np.mean(y == 0))
-        np.testing.assert_allclose(
-            row_values(METRICS["roc_auc"], p, jnp.asarray(y)), area + (placement - area) / share, rtol=1e-4
-        )
 
 
 def test_one_device_gives_the_same_numbers(once, monkeypatch):

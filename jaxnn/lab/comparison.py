@@ -66,13 +66,12 @@ class Comparison(NamedTuple):
     """What was run on one task, and what it left; `judge` makes an answer of it."""
 
     splits: Splits
-    settings: Settings
-    baseline: str
+    settings: Settings  # checked
     arms: dict[str, Arm]  # identity among them
     tuning: Table
     verdict: Table
     chosen: dict[str, np.ndarray]  # (splits,) learning rates of each arm
-    again: np.ndarray | None  # trials of the verdict in which the baseline ran once more
+    again: Table | None  # trials of the verdict in which the baseline ran once more
     step_seconds: dict[str, np.ndarray] | None  # (rounds,) of each arm, ascending
     references: dict[str, np.ndarray]  # (splits, tested) row values
     candidates: int  # mixtures that were tried
@@ -172,7 +171,7 @@ def run(
     verdict = train(Plan(tuple(groups)))
     real = sum(group.size for group in groups[: len(arms)])
     return Comparison(
-        splits, settings, settings.baseline, arms, tuning, verdict.take(np.arange(real)), chosen,
+        splits, settings, arms, tuning, verdict.take(np.arange(real)), chosen,
         verdict.take(np.arange(real, verdict.size)) if settings.null_pair else None,
         _step_seconds(splits, arms, chosen, settings, folder, progress) if settings.timing else None,
         _references(splits, settings, folder, progress), len(mixed),

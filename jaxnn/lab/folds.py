@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from jaxnn import data
+from jaxnn.lab import store
 from jaxnn.lab.tasks import Task
 
 FOLDS = 5
@@ -75,8 +76,6 @@ class Splits:
     @cached_property
     def digest(self) -> str:
         """A short name for the rows of all splits."""
-        from jaxnn.lab import store
-
         return store.digest(self.task.digest, self.train, self.validation, self.test)
 
 

@@ -1,6 +1,7 @@
 """What the runs of a comparison say, in numbers: a `Comparison` to the answer for its task."""
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,7 +28,6 @@ from jaxnn.lab.folds import POINTS
 from jaxnn.lab.recipe import build
 from jaxnn.lab.references import MODELS
 from jaxnn.lab.spelling import thawed
-from jaxnn.lab.sweeps import Table
 
 EVALUATIONS = 41  # of a curve, at most
 HARD_ROWS = 20
@@ -44,9 +44,9 @@ def answer(found: Comparison, first_trial: int = 0) -> TaskAnswer:
     choices = {name: _choice(found, name, standing, first_trial) for name in arms}
     ranked = [c for name, c in choices.items() if arms[name].kind != "reference"]
     ranked.sort(key=lambda c: (-c.metric.value, math.inf if c.loss.value is None else c.loss.value))
-    take = recommendation(ranked, found.baseline, settings.tolerance, recipe.target is not None)
-    verdict = found.verdict.where(activation=found.baseline)
-    built = build(thawed(arms[found.baseline].activation), recipe, task)
+    take = recommendation(ranked, found.settings.baseline, settings.tolerance, recipe.target is not None)
+    verdict = found.verdict.where(activation=found.settings.baseline)
+    built = build(thawed(arms[found.settings.baseline].activation), recipe, task)
     return TaskAnswer(
         name=task.name,
         source=task.source,
@@ -72,7 +72,7 @@ def answer(found: Comparison, first_trial: int = 0) -> TaskAnswer:
         steps=recipe.steps(found.splits.train_rows),
         target=recipe.target,
         budget=settings.budget,
-        baseline=found.baseline,
+        baseline=found.settings.baseline,
         recommendation=take,
         choices=tuple(ranked),
         references=_references(found, choices, standing, take.name),
@@ -85,13 +85,19 @@ def answer(found: Comparison, first_trial: int = 0) -> TaskAnswer:
     )
 
 
-class _Standing:
-    """How the arms stand to each other: what `_rows_say` and `_seeds_say` find out, by name."""
+class _Standing(NamedTuple):
+    """How the arms stand to each other, by name: what `_rows_say` and `_seeds_say` find out."""
 
-    def __init__(self, names, real, means, intervals, differences, best, wins, settle):
-        self.names, self.real, self.means, self.settle = names, real, means, settle
-        self.metric = {name: interval(*(part[i] for part in intervals[:3])) for i, name in enumerate(names)}
-        self.difference, self.best, self.wins = differences, best, wins
+    means: inference.Means  # in the order of `metric`
+    metric: dict[str, Interval]
+    difference: dict[str, Difference]  # from the baseline
+    best: dict[str, dict]  # of `_member`
+    wins: dict[str, Interval]  # over the baseline
+    settle: Settle | None
+
+
+def _by_name(names, estimates) -> dict[str, Interval]:
+    return {name: interval(*(part[i] for part in estimates[:3])) for i, name in enumerate(names)}
 
 
 def _rows_say(found) -> _Standing:
@@ -102,15 +108,16 @@ def _rows_say(found) -> _Standing:
     real = [i for i, name in enumerate(names) if name in found.arms and found.arms[name].kind != "reference"]
     some, kept = means.take(real), [names[i] for i in real]
     best = inference.best(some, settings.rate)
-    contrast = inference.contrast(some, kept.index(found.baseline), settings.confidence)
+    contrast = inference.contrast(some, kept.index(found.settings.baseline), settings.confidence)
     runs = {name: _run_values(found, name) for name in kept}
     splits = len(found.splits)
     wins = {
-        name: stats.wilson(_win_share(runs[name], runs[found.baseline]) * splits, splits, settings.confidence)
+        name: stats.wilson(_win_share(runs[name], runs[found.settings.baseline]) * splits, splits, settings.confidence)
         for name in kept
     }
     return _Standing(
-        names, kept, means, inference.intervals(means, settings.confidence),
+        means,
+        _by_name(names, inference.intervals(means, settings.confidence)),
         {name: Difference(*(float(part[i]) for part in contrast)) for i, name in enumerate(kept)},
         {name: _member(*(part[i] for part in best[:4])) for i, name in enumerate(kept)},
         {name: interval(*estimate[:3]) for name, estimate in wins.items()},
@@ -131,8 +138,8 @@ def _seeds_say(found) -> _Standing:
     bounds = inference.best(means.take(real), settings.rate)
     one = stats.BestSet(tuple(kept), dict.fromkeys(kept, 1.0), settings.rate)
     best = stats.best_set(kept, rate=settings.rate) if len(kept) > 1 and runs > 1 else one
-    differences = stats.compare(kept, found.baseline) if len(kept) > 1 and runs > 1 else {}
-    baseline = kept[found.baseline]
+    differences = stats.compare(kept, found.settings.baseline) if len(kept) > 1 and runs > 1 else {}
+    baseline = kept[found.settings.baseline]
     members = {
         name: _member(
             name in best.names, best.p_values[name], bounds.at_most[i], 0 if name in best.names else bounds.at_least[i]
@@ -140,7 +147,8 @@ def _seeds_say(found) -> _Standing:
         for i, name in enumerate(kept)
     }
     return _Standing(
-        names, list(kept), means, stats.wilson(values.sum(1), runs, settings.confidence),
+        means,
+        _by_name(names, stats.wilson(values.sum(1), runs, settings.confidence)),
         {name: Difference(float(d.value), float(d.low), float(d.high), float(d.p_value))
          for name, d in differences.items()},
         members,
@@ -201,7 +209,7 @@ def _choice(found, name, standing, first_trial) -> Choice:
     seconds = None if found.step_seconds is None else found.step_seconds[name]
     step = None if seconds is None else Interval(float(np.median(seconds)), float(seconds[0]), float(seconds[-1]))
     steps = arm.recipe.steps(found.splits.train_rows)
-    one = arm.kind == "reference" or name == found.baseline
+    one = arm.kind == "reference" or name == found.settings.baseline
     nothing = _member(False, 0.0, 0.0, 0.0)  # a reference does not stand to the others
     return Choice(
         name=name,
@@ -294,7 +302,7 @@ def _curves(table, found) -> dict[str, Curve]:
     loss = np.where(over, np.inf, table["curve_loss"])[:, shown]
     metric = np.where(over, 0, np.nan_to_num(table["curve_validation_metric"]))[:, shown]
     if found.splits.task.truth_table:
-        solved = metric >= found.arms[found.baseline].recipe.target
+        solved = metric >= found.arms[found.settings.baseline].recipe.target
         lines = stats.wilson(solved.sum(0), len(solved), found.settings.confidence)[:3]
     else:
         lines = _quantiles(metric)
@@ -340,10 +348,11 @@ def _references(found, choices, standing, recommended) -> tuple[Reference, ...]:
     about = {name: MODELS[name].about for name in found.references}
     if found.arms[IDENTITY].kind == "reference":  # and not one of those that are compared
         about = {IDENTITY: "no activation: a linear classifier"} | about
-    at = standing.names.index(recommended)
+    names = list(standing.metric)
+    at = names.index(recommended)
     references = []
     for name in about:
-        place = standing.names.index(name)
+        place = names.index(name)
         ahead = inference.contrast(standing.means.take([place, at]), 0, found.settings.confidence)
         references.append(
             Reference(
@@ -358,11 +367,11 @@ def _null_pair(found) -> float | None:
     """The p-value of the baseline's difference from itself."""
     if found.again is None:
         return None
-    again = found._replace(verdict=Table(found.again.columns))
+    again = found._replace(verdict=found.again)
     if found.splits.task.truth_table:
-        pair = _solved(found, found.baseline), _solved(again, found.baseline)
+        pair = _solved(found, found.settings.baseline), _solved(again, found.settings.baseline)
         return float(stats.paired_difference(*pair).p_value)
-    values = np.stack([_row_values(one, found.baseline) for one in (found, again)])
+    values = np.stack([_row_values(one, found.settings.baseline) for one in (found, again)])
     return float(inference.contrast(inference.means(values, found.splits.test), 0).p_value[1])
 
 
@@ -403,7 +412,7 @@ def _notes(found) -> tuple[str, ...]:
     """What a reader must know of these rows, a sentence each."""
     task, settings, notes = found.splits.task, found.settings, []
     if task.truth_table:
-        runs = found.verdict.where(activation=found.baseline).size
+        runs = found.verdict.where(activation=found.settings.baseline).size
         least = 1 + math.ceil(-math.log2(settings.rate))
         if runs < least:
             notes.append(f"{runs} seeds are too few to tell any apart at a rate of {settings.rate:g}: take {least}.")

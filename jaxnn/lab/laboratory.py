@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -209,7 +210,7 @@ def compare(
         versions=versions() | {"python": sys.version.split()[0]},
         machine=machine(),
         rows={name: named[name] for name in found},
-        trials=_joined([_trials(one) for one in found.values()]),
+        trials=reduce(Table.join, map(_trials, found.values())),
         settings=settings,
     )
 
@@ -245,6 +246,11 @@ def _settings(options: Mapping[str, Any]) -> Settings:
     for name in ("architecture", "optimizer", "head"):
         if isinstance(recipe.get(name), str) and ":" in recipe[name]:
             recipe[name] = read(recipe[name])
+    if isinstance(recipe.get("architecture"), str):
+        raise ValueError(
+            f"architecture {recipe['architecture']!r}; expected a function (activation, task) -> Network, or where to "
+            "import it from, as 'module:function'"
+        )
     return Settings(**options, recipe=Recipe(**recipe))
 
 
@@ -283,15 +289,8 @@ def _trials(found: Comparison) -> Table:
     if found.again is not None:
         phases["again"] = found.again
     numbers = [Table(_numbers(table) | {"phase": np.full(table.size, name)}) for name, table in phases.items()]
-    return _joined(numbers)
+    return reduce(Table.join, numbers)
 
 
 def _numbers(table: Table) -> dict[str, np.ndarray]:
     return {name: column for name, column in table.columns.items() if column.ndim == 1}
-
-
-def _joined(tables) -> Table:
-    whole, *more = tables
-    for one in more:
-        whole = whole.join(one)
-    return whole

@@ -6,8 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxnn.lab.folds import Splits
-from jaxnn.lab.sweeps import row_values
-from jaxnn.metrics import Metric
+from jaxnn.metrics import Metric, row_values
 
 
 class Model(NamedTuple):

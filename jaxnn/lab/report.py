@@ -384,9 +384,9 @@ def _how(record: Record) -> str:
     machine = " · ".join(f"{name} {value}" for name, value in (record.versions | record.machine).items())
     return (
         '<section class="how"><h2>How sure is this, and of what?</h2>'
-        f"<p>{_e(wording.sure(first, record))}{init} At an error rate of {record.rate:.0%} one of the best is "
-        "missed in at most so many comparisons. A recommendation is the fastest of those that are at most "
-        f"{points(record.tolerance)} behind the best.</p>"
+        f"<p>{_e(wording.sure(first, record))}{init} One that is as good as the best is missing from those "
+        f"marked in at most {record.rate:.0%} of comparisons. A recommendation is the fastest of those that are at "
+        f"most {points(record.tolerance)} behind the best.</p>"
         f"<h3>Do it again</h3><pre><code>{_e(wording.command(record))}</code></pre>"
         f"<pre><code>{_e(wording.call(record))}</code></pre>"
         f"<details><summary>Versions and machine</summary><p>{_e(machine)}</p></details></section>"

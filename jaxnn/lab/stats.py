@@ -56,13 +56,6 @@ class TimeToTarget(NamedTuple):
     reached: Estimate  # share of the runs that reached the target in the steps they had
 
 
-class Friedman(NamedTuple):
-    """Mean ranks of arms over tasks, and the p-value of all arms being equal."""
-
-    ranks: np.ndarray  # (arms,), 1 is best, ties share their mean rank
-    p_value: float
-
-
 def _lab(module):
     try:
         return import_module(module)
@@ -186,34 +179,6 @@ def over_runs(values, statistic, *, confidence: float = 0.95, resamples: int = 2
     outside = (1 - _expanded(confidence, runs)) / 2
     low, high = np.quantile(statistic(drawn), [outside, 1 - outside], method="inverted_cdf")
     return Estimate(statistic(values.reshape(1, -1))[0], low, high, runs)
-
-
-def iqm(values, *, confidence: float = 0.95, worst: float = 0.0, resamples: int = 2_000, seed: int = 0) -> Estimate:
-    """Interquartile mean over the last axis, the mean without the ⌊n/4⌋ lowest and highest runs, with its interval.
-
-    The interval is the bootstrap's with expanded percentiles; from ten runs on it covers at about the stated rate. It
-    has no width where all middle runs are equal. Up to a quarter of diverged runs is trimmed: read `diverged` with it.
-
-    Args:
-      values: (…, runs), greater is better, NaN for a diverged run.
-
-    Returns:
-      Estimate, its fields of shape (…).
-
-    >>> estimate = iqm([0.9, 0.91, 0.93, 0.95, 0.96, 0.97, 0.97, float("nan")])
-    >>> print(f"{estimate.value:.4f}, {estimate.diverged} of {estimate.runs} runs diverged")
-    0.9375, 1 of 8 runs diverged
-
-    Source: Agarwal et al. 2021, "Deep reinforcement learning at the edge of the statistical precipice".
-    """
-    values, diverged = _runs(values, worst)
-    trim_mean = _lab("scipy.stats").trim_mean
-
-    def statistic(x, axis):
-        return trim_mean(x, 0.25, axis=axis)
-
-    interval = _bootstrap(statistic, values, confidence, resamples, seed)
-    return Estimate(statistic(values, -1), *interval, values.shape[-1], diverged.sum(-1))
 
 
 def paired_difference(
@@ -344,26 +309,6 @@ def probability_of_improvement(a, b, confidence: float = 0.95) -> Estimate:
     return wilson(wins, len(b), confidence)._replace(diverged=diverged)
 
 
-def performance_profile(values, thresholds, confidence: float = 0.95) -> Estimate:
-    """Share of all runs of all tasks with a value of at least τ, for each threshold τ, with Wilson's interval.
-
-    Args:
-      values: (tasks, runs) or (runs,), on one scale for all tasks, NaN for a diverged run, which reaches no threshold.
-      thresholds: (thresholds,).
-
-    Returns:
-      Estimate, its fields of shape (thresholds,).
-
-    >>> performance_profile([[0.9, 0.8], [0.5, float("nan")]], [0.4, 0.7, 1.0]).value.tolist()
-    [0.75, 0.5, 0.0]
-
-    Source: Dolan & Moré 2002; Agarwal et al. 2021.
-    """
-    values, thresholds = np.asarray(values, dtype=float), np.asarray(thresholds, dtype=float)
-    reached = np.sum(values.reshape(-1, 1) >= thresholds, axis=0)
-    return wilson(reached, values.size, confidence)._replace(diverged=np.isnan(values).sum())
-
-
 def kaplan_meier(steps, reached, confidence: float = 0.95) -> TimeToTarget:
     """Share of the runs that have reached the target, by steps: F(t) = 1 − ∏_{tᵢ ≤ t} (1 − dᵢ/nᵢ).
 
@@ -405,121 +350,3 @@ def kaplan_meier(steps, reached, confidence: float = 0.95) -> TimeToTarget:
     )
     median = Estimate(median, np.minimum(earliest, steps.max()), latest, len(steps), diverged.sum())
     return TimeToTarget(survival.quantiles, share, median, total)
-
-
-def friedman(values, *, worst: float = 0.0) -> Friedman:
-    """Mean rank of each arm over tasks, and Friedman's test of all arms being equal.
-
-    Args:
-      values: (tasks, arms), greater is better, NaN for an arm that diverged on a task.
-
-    Raises:
-      ValueError: for fewer than two tasks or three arms.
-
-    >>> friedman([[0.9, 0.8, 0.7], [0.8, 0.7, 0.7], [0.7, 0.6, 0.5]]).ranks.round(2).tolist()
-    [1.0, 2.17, 2.83]
-
-    Source: Friedman 1937; Demšar 2006.
-    """
-    values, _ = _runs(values, worst)
-    if values.ndim != 2 or values.shape[0] < 2 or values.shape[1] < 3:
-        raise ValueError(f"values of shape {values.shape}; expected (tasks, arms), two tasks and three arms or more")
-    stats = _lab("scipy.stats")
-    tied = np.all(values == values[:, :1])  # no formula where every arm ties with every other on every task
-    p_value = 1.0 if tied else stats.friedmanchisquare(*values.T).pvalue
-    return Friedman(stats.rankdata(-values, axis=1).mean(axis=0), p_value)
-
-
-def critical_distance(arms: int, tasks: int, rate: float = 0.05) -> float:
-    """Difference of mean ranks from which on two arms differ (Nemenyi): q/√2 · √(k (k + 1)/(6 N)).
-
-    k arms, N tasks, and q the upper quantile of the studentized range of k with infinite degrees of freedom.
-
-    Raises:
-      ValueError: for fewer than ten tasks, where the approximation fails and no distance tells much.
-
-    >>> round(critical_distance(5, 12), 2)
-    1.76
-
-    Source: Nemenyi 1963; Demšar 2006.
-    """
-    if tasks < 10 or arms < 2:
-        raise ValueError(f"{arms} arms on {tasks} tasks; expected two arms and ten tasks or more: compare task by task")
-    q = _lab("scipy.stats").studentized_range.isf(rate, arms, np.inf)
-    return float(q / np.sqrt(2) * np.sqrt(arms * (arms + 1) / (6 * tasks)))
-
-
-def _best_of(values, budgets):
-    """Σᵢ (C(i, m) − C(i − 1, m))/C(n, m) x₍ᵢ₎ of values (…, n) for each budget m; returns (…, budgets)."""
-    n, m = values.shape[-1], budgets[:, None]
-    all_among_lowest = _lab("scipy.stats").hypergeom.pmf(m, n, np.arange(n + 1), m)  # (budgets, n + 1)
-    return np.sort(values) @ np.diff(all_among_lowest).T
-
-
-def expected_best(values, budgets, *, confidence: float = 0.95, worst: float = 0.0) -> Estimate:
-    """Expected best of m trials for each budget m: the mean of the maximum over all choices of m of the n trials.
-
-    In order statistics Σᵢ C(i − 1, m − 1)/C(n, m) x₍ᵢ₎, which has no bias, unlike drawing with replacement. The
-    interval is the jackknife's with Student's t. Above m = n/10 it is infinite: there it would cover too rarely, n
-    trials say little about the best of nearly as many.
-
-    Args:
-      values: (trials,), each on a setting drawn at random, greater is better, NaN for a trial that diverged.
-      budgets: (budgets,) integers in 1 … trials.
-
-    Returns:
-      Estimate, its fields of shape (budgets,).
-
-    Raises:
-      ValueError: for a budget outside 1 … trials.
-
-    >>> expected_best([0.6, 0.7, 0.9, 0.8], [1, 2, 4]).value.round(3).tolist()
-    [0.75, 0.833, 0.9]
-
-    Source: Dodge et al. 2019, "Show your work"; Tang et al. 2020 for the form without bias.
-    """
-    (values, diverged), budgets = _runs(values, worst), np.asarray(budgets)
-    n = len(values)
-    if values.ndim != 1 or budgets.ndim != 1 or np.any((budgets < 1) | (budgets > n) | (budgets % 1 != 0)):
-        raise ValueError(f"values of shape {values.shape}, budgets {budgets}; expected (trials,), integers in 1 … {n}")
-    value = _best_of(values, budgets)
-    without = np.broadcast_to(values, (n, n))[~np.eye(n, dtype=bool)].reshape(n, n - 1)  # row i lacks trial i
-    known = budgets <= n / 10
-    error = np.full(len(budgets), np.inf)
-    error[known] = np.sqrt(n - 1) * _best_of(without, budgets[known]).std(axis=0)
-    margin = _lab("scipy.stats").t.ppf((1 + confidence) / 2, n - 1) * error
-    return Estimate(value, value - margin, value + margin, n, diverged.sum())
-
-
-def resampled_difference(differences, train_rows: int, test_rows: int, confidence: float = 0.95) -> Difference:
-    """Mean difference over random splits of one table, with the variance corrected for their overlap.
-
-    Splits of the same rows are no independent runs: s²/J, of J splits, is far too small. Corrected it is
-
-        (1/J + test_rows/train_rows) s²,   with Student's t of J − 1 degrees of freedom for interval and p-value.
-
-    Args:
-      differences: (splits,) of the two arms' test metrics, finite.
-      train_rows: rows trained on in each split.
-      test_rows: rows tested on in each split.
-
-    Raises:
-      ValueError: for fewer than two splits, differences that are not finite, or no rows.
-
-    >>> difference = resampled_difference([0.02, 0.01, 0.03, 0.02], train_rows=80, test_rows=20)
-    >>> print(f"{difference.value:.3f} [{difference.low:.3f}, {difference.high:.3f}]")
-    0.020 [0.002, 0.038]
-
-    Source: Nadeau & Bengio 2003, "Inference for the generalization error".
-    """
-    d = np.asarray(differences, dtype=float)
-    if d.ndim != 1 or len(d) < 2 or not np.isfinite(d).all() or min(train_rows, test_rows) < 1:
-        raise ValueError(
-            f"differences of shape {d.shape}, {train_rows} rows to train and {test_rows} to test; expected (splits,), "
-            "two or more and finite, and rows for both"
-        )
-    mean, error = d.mean(), np.sqrt(1 / len(d) + test_rows / train_rows) * d.std(ddof=1)
-    t = _lab("scipy.stats").t
-    margin = t.isf((1 - confidence) / 2, len(d) - 1) * error
-    p_value = 2 * t.sf(abs(mean) / error, len(d) - 1) if error else float(mean == 0)
-    return Difference(mean, mean - margin, mean + margin, len(d), 0, p_value)

@@ -30,6 +30,7 @@ from jaxnn.lab.programs import compile_ahead
 from jaxnn.lab.progress import Progress
 from jaxnn.lab.recipe import Built, Recipe, build, resolved
 from jaxnn.lab.spelling import spelled, thawed
+from jaxnn.metrics import row_values
 from jaxnn.training import Run, check_run, fit, row_order
 
 SMALL = 1_000  # parameters of a network that carries rows of its own
@@ -103,25 +104,6 @@ def outcome(built: Built, run: Run, parts: Parts) -> dict[str, jax.Array]:
 
 
 CURVES = ("loss", "metric", "validation_loss", "validation_metric")
-
-
-def row_values(metric, probabilities, labels) -> jax.Array:
-    """What each row adds to a metric: values whose mean is the metric, and whose spread is that of its influence.
-
-    vᵢ = m + n ∂m/∂wᵢ at w = 1, the infinitesimal jackknife. Of accuracy it is right or wrong, of the ROC area DeLong's
-    placement values.
-
-    Args: metric, a `Metric`; probabilities (n, classes); labels (n,). Returns (n,).
-
-    >>> from jaxnn import METRICS
-    >>> row_values(METRICS["accuracy"], jnp.array([[0.9, 0.1], [0.8, 0.2]]), jnp.array([0, 1])).tolist()
-    [1.0, 0.0]
-
-    Source: Jaeckel 1972; Efron 1982, "The jackknife, the bootstrap and other resampling plans", chapter 6.
-    """
-    weights = jnp.ones(labels.shape, jnp.promote_types(probabilities.dtype, jnp.float32))
-    value, slope = jax.value_and_grad(lambda w: metric.fn(probabilities, labels, w))(weights)
-    return value + len(labels) * slope
 
 
 def sweep(
