@@ -6,7 +6,6 @@ Var W = 1 / (fan_in · E[φ(z)²]), z standard normal: the gain is 1 / √E[φ(z
 
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -146,9 +145,4 @@ def draw_weight(initializer, key, fan_in: int, fan_out: int, gain: float = 1.0, 
     """
     record, dtype = get_initializer(initializer), jnp.dtype(dtype)
     std = np.asarray(record.std(fan_in, fan_out, gain, first), dtype)
-    return _draw(record.draw, key, (fan_in, fan_out), dtype, std)
-
-
-@partial(jax.jit, static_argnums=(0, 2, 3))
-def _draw(draw, key, shape, dtype, std):
-    return draw(key, shape, dtype) * std  # one program for all activations, which differ in the standard deviation
+    return record.draw(key, (fan_in, fan_out), dtype) * std

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -155,24 +156,13 @@ class MLP:
           A tuple of `Layer`, the last one without an activation.
         """
         moments = (1.0, *(_second_moment(layer) for layer in self.layers))
-        params = []
+        deviations, own = [], []
         for i, ((fan_in, fan_out), moment) in enumerate(zip(self.shapes, moments, strict=True)):
-            weight = initializers.draw_weight(
-                self.initializer,
-                jax.random.fold_in(key, i),
-                fan_in,
-                fan_out,
-                gain=1 / math.sqrt(moment),
-                first=i == 0,
-                dtype=self.dtype,
-            )
-            own = [
-                (p, value) for p in (self.layers[i] if i < len(self.layers) else ()) for _, value in p.activation.params
-            ]
-            params.append(
-                Layer(weight, jnp.zeros(fan_out, self.dtype), tuple(jnp.full(p.units, v, self.dtype) for p, v in own))
-            )
-        return tuple(params)
+            std = self.initializer.std(fan_in, fan_out, 1 / math.sqrt(moment), i == 0)
+            deviations.append(np.asarray(std, self.dtype))
+            parts = self.layers[i] if i < len(self.layers) else ()
+            own.append([np.full(p.units, value, self.dtype) for p in parts for _, value in p.activation.params])
+        return _drawn(self.initializer.draw, self.shapes, self.dtype, key, deviations, own)
 
     def apply(self, params, x, key=None) -> jax.Array:
         """Scores S: A₀ = X, H = A W + b, A = φ(H) for every hidden layer, S = A W + b.
@@ -288,6 +278,15 @@ class MLP:
             for r in table
         )
         return "\n".join(lines)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _drawn(draw, shapes, dtype, key, deviations, own) -> tuple[Layer, ...]:
+    """The layers, drawn by one program for all activations, which differ in the deviations."""
+    return tuple(
+        Layer(draw(jax.random.fold_in(key, i), shape, dtype) * std, jnp.zeros(shape[1], dtype), tuple(params))
+        for i, (shape, std, params) in enumerate(zip(shapes, deviations, own, strict=True))
+    )
 
 
 def _affine(a, weight, bias):

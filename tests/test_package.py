@@ -17,7 +17,7 @@ LIBRARY = [
     {"heads", "metrics", "rectifiers"},
     {"gated", "losses"},
     {"activations"},
-    {"propagation"},
+    {"families", "propagation"},
     {"networks"},
 ]
 LABORATORY = [

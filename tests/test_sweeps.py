@@ -16,7 +16,7 @@ import optax
 import pytest
 
 from jaxnn import Network, fit, get_head, get_metric, mlp, row_order, xor
-from jaxnn.lab import Plan, Splits, Task, grid, outcome, replay, splits, store, sweep, task
+from jaxnn.lab import Plan, Splits, Task, grid, outcome, replay, splits, store, sweep, sweeps, task
 from jaxnn.lab.sweeps import CURVES
 
 # Programs of other shapes round otherwise, and training amplifies that: over the 18 steps here to 1e-5 at most.
@@ -170,6 +170,35 @@ def test_what_is_measured_is_an_argument():
     run = replay(TRIALS, TASKS, 7)
     np.testing.assert_allclose(found["norm"][7], jnp.linalg.norm(run.params[0].weight, axis=0), **CLOSE)
     assert "loss" not in found.columns
+
+
+class TestFamilies:
+    """Activations of the table share a program; which it is and who shares it change nothing but roundings."""
+
+    MANY = ("gelu", "tanh", "selu", "relu", "sin")
+
+    def plan(self, *activations):
+        return grid(**AXES, activation=list(activations), learning_rate=[0.01, 0.1], seed=range(5))
+
+    def test_a_trial_is_the_same_in_a_family_of_any_size_and_order(self, once, compilations):
+        found = sweep(self.plan(*self.MANY), TASKS)
+        assert len(compilations) == 1
+        for name in ("tanh", "relu"):
+            assert_same(found.where(activation=name), once.where(activation=name), trial=False, **CLOSE)
+        np.testing.assert_allclose(
+            replay(self.plan(*self.MANY), TASKS, 44).history.loss, found["curve_loss"][44], **CLOSE
+        )
+
+    def test_a_long_sweep_pays_for_programs_of_its_own(self, once, compilations, monkeypatch):
+        monkeypatch.setattr(sweeps, "LONG", 0)
+        found = sweep(self.plan("tanh", "relu"), TASKS)
+        assert len(compilations) == 2
+        assert_same(found, once, **CLOSE)
+
+    def test_what_has_another_form_stays_alone(self, compilations):
+        alone = [{"relu": 0.5, "tanh": 0.5}, "rrelu", "swiglu", "crelu", lambda x: jnp.tanh(x)]
+        sweep(self.plan("relu", "tanh", "prelu", "swish", *alone), TASKS)
+        assert len(compilations) == 2 + len(alone)
 
 
 def test_one_device_gives_the_same_numbers(once, monkeypatch):

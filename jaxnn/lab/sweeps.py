@@ -1,17 +1,20 @@
-"""Train every trial of a plan: one compiled program for each group, blocks of fixed shape, all devices.
+"""Train every trial of a plan: one compiled program for all groups of one shape, blocks of fixed size, all devices.
 
 A group's trials are cut into blocks of networks that one program trains together (`spread`), each network from its own
 key `fold_in(root, seed)`, in an order of rows that all trials of a task share. So a trial depends on its own choices,
-its split and its seed alone, not on how the sweep was cut, and `fit` trains it alone: `replay` does. Programs of the
-next groups compile in other threads while the present one runs.
+its split and its seed alone, not on how the sweep was cut, and `fit` trains it alone: `replay` does. Programs that are
+still needed compile in other threads while the present one runs.
 
-Rows are arguments of a program, so more splits compile nothing more. Larger networks of one block share the rows of one
-split, which makes their first layer one large product; small ones carry rows of their own, so that a block is full.
+Compiling is most of a short sweep, so groups that differ in an elementwise activation of the table share a program: a
+block holds one activation, and which one is an argument like its rows. Rows are arguments too, so more splits compile
+nothing more. Larger networks of one block share the rows of one split, which makes their first layer one large product;
+small ones carry rows of their own, so that a block is full.
 """
 
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +23,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxnn.activations import ACTIVATIONS
+from jaxnn.activations import get as get_activation
 from jaxnn.ensembles import spread
+from jaxnn.families import any_of
 from jaxnn.lab import store
 from jaxnn.lab.devices import available_memory
 from jaxnn.lab.folds import Parts, Splits
@@ -31,9 +37,13 @@ from jaxnn.lab.progress import Progress
 from jaxnn.lab.recipe import Built, Recipe, build, resolved
 from jaxnn.lab.spelling import spelled, thawed
 from jaxnn.metrics import row_values
+from jaxnn.networks import Part
 from jaxnn.training import Run, check_run, fit, row_order
 
-SMALL = 1_000  # parameters of a network that carries rows of its own
+SMALL = 2_500  # parameters of a network that carries rows of its own
+# A group of more multiplications than this (networks · steps · rows · parameters) has a program of its own, because it
+# trains so long that being a little faster pays for the compilation; shorter ones share a program.
+LONG = 10**13
 
 
 class Table(NamedTuple):
@@ -126,8 +136,9 @@ def sweep(
       seed: of the root key. It draws the order of the rows, which all trials of a task share; with a trial's own seed
         it draws the weights.
       folder: keeps every finished block, so that the same call after an interruption goes on where it was.
-      block: at most so many networks train together in one program, rounded up to a multiple of the devices; fewer,
-        where they would not fit the cache. Where None, at most as many as there are.
+      block: at most so many networks of all splits train together in one program, or a split's part of them where they
+        share its rows; rounded up to a multiple of the devices; fewer, where they would not fit the cache. Where None,
+        at most as many as there are.
       programs: compiled programs, to be shared between sweeps; filled here.
       progress: tells how far it is; silent where None.
 
@@ -238,7 +249,7 @@ def _splits_of(task, tasks) -> Splits:
 
 def _run(plan, tasks, root, measure, block, folder, programs, progress) -> Table:
     order = cache(partial(row_order_of, root))
-    jobs = [_job(group, _splits_of(group.task, tasks), root, measure, block, folder, order) for group in plan.groups]
+    jobs = _families([_job(g, _splits_of(g.task, tasks), root, measure, block, folder, order) for g in plan.groups])
     done = [[job.load(rows) for rows in job.blocks] for job in jobs]
     kept = {} if programs is None else programs
     # A program is compiled only for a group with a block that is not there yet.
@@ -270,10 +281,28 @@ def _job(group, splits, root, measure, block, folder, order) -> "_Job":
     parts = splits.parts(0)
     check_run(built.network, parts.train, parts.validation, {}, recipe.epochs, recipe.batch_size, recipe.evaluate_every)
     params = jax.eval_shape(built.network.init, jax.random.key(0))
-    own = len(splits) > 1 and sum(leaf.size for leaf in jax.tree.leaves(params)) <= SMALL
-    blocks = _cuts(group.columns["split"], own, _at_once(built, params, parts, recipe), block)
+    weights = sum(leaf.size for leaf in jax.tree.leaves(params))
+    own = len(splits) > 1 and weights <= SMALL
+    split = group.columns["split"]
+    together = [np.arange(len(split))] if own else [np.flatnonzero(split == one) for one in dict.fromkeys(split)]
+    wanted = block if block and own else min(block or group.size, max(map(len, together)))
+    most = min(_at_once(built, params, parts, recipe) * jax.local_device_count(), wanted)
     rows = order(splits.train_rows, recipe)
-    return _Job(group, splits, recipe, built, root, rows, measure, own, *blocks, folder)
+    return _Job(group, splits, recipe, built, root, rows, measure, own, weights, together, (built,), most, folder)
+
+
+def _families(jobs: list["_Job"]) -> list["_Job"]:
+    """Jobs that differ in the activation alone share a program and the size of its blocks."""
+    members = {}
+    for job in jobs:
+        members.setdefault(job.kind, []).append(job)
+    return [
+        job._replace(
+            family=tuple(dict.fromkeys(one.built for one in members[job.kind])),
+            most=min(one.most for one in members[job.kind]),
+        )
+        for job in jobs
+    ]
 
 
 class _Job(NamedTuple):
@@ -287,8 +316,10 @@ class _Job(NamedTuple):
     order: jax.Array | None
     measure: Callable
     own: bool  # does each network carry its own rows?
-    block: int  # networks of a block
-    blocks: list[np.ndarray]  # which trials of the group each one trains
+    weights: int  # parameters of a network
+    together: list[np.ndarray]  # which trials of the group could train together: those of one split, or all
+    family: tuple[Built, ...]  # those that share the program
+    most: int  # networks that a block has at most
     folder: Path | None
 
     @property
@@ -300,19 +331,31 @@ class _Job(NamedTuple):
         return self.recipe.steps(self.splits.train_rows)
 
     @property
+    def kind(self):
+        """What jobs have in common that could share a program; of one that pays for its own, the network itself."""
+        shapes = tuple(leaf.shape for leaf in jax.tree.leaves(self.splits.parts(0)))
+        columns = tuple(self.group.columns)
+        common = (self.recipe, self.measure, self.splits.task.classes, self.own, shapes, columns)
+        products = self.group.size * self.steps * self.recipe.batch_size * self.weights
+        params = None if self.recipe.architecture or products > LONG else _params_of(self.group.activation)
+        return (*common, self.built if params is None else params)
+
+    @property
     def key(self):
         """What the compiled program depends on."""
-        shapes = tuple(leaf.shape for leaf in jax.tree.leaves(self.splits.parts(0)))
-        return (
-            self.built,
-            self.recipe,
-            self.measure,
-            self.splits.task.classes,
-            self.own,
-            self.block,
-            shapes,
-            tuple(self.group.columns),
-        )
+        return (*self.kind, self.family, self.block)
+
+    @property
+    def block(self) -> int:
+        """Networks of a block, the same number on every device."""
+        devices = jax.local_device_count()
+        return -(-self.most // devices) * devices
+
+    @property
+    def blocks(self) -> list[np.ndarray]:
+        """Which trials of the group each block trains."""
+        size = self.block
+        return [rows[start : start + size] for rows in self.together for start in range(0, len(rows), size)]
 
     def columns(self, rows) -> dict[str, np.ndarray]:
         return {name: column[rows] for name, column in self.group.columns.items()}
@@ -328,7 +371,10 @@ class _Job(NamedTuple):
         return None if self.folder is None else store.load(self.path(rows), versions())
 
     def arguments(self, rows):
-        """First weights and keys (networks, ...), scalars, order, rows; the last trial repeats to fill the block."""
+        """First weights and keys (networks, ...), scalars, which of the family, order, rows.
+
+        The last trial repeats to fill the block.
+        """
         columns = self.columns(np.pad(rows, (0, self.block - len(rows)), "edge"))
         keys, init_keys = _keys(self.root, columns.pop("seed"))
         params = jax.vmap(self.built.network.init)(init_keys)
@@ -338,11 +384,11 @@ class _Job(NamedTuple):
         parts = next(iter(found.values()))
         if self.own:
             parts = jax.tree.map(lambda *leaves: np.stack(leaves, axis=-1), *(found[one] for one in split.tolist()))
-        return params, keys, scalars, self.order, parts
+        return params, keys, scalars, np.int32(self.family.index(self.built)), self.order, parts
 
     def compile(self):
-        trained = partial(_measured, self.built, self.recipe, self.splits.task.classes, self.measure)
-        program = jax.jit(spread(trained, (-1, -1, -1, None, -1 if self.own else None)))
+        trained = partial(_measured, self.family, self.recipe, self.splits.task.classes, self.measure)
+        program = jax.jit(spread(trained, (-1, -1, -1, None, None, -1 if self.own else None)))
         params, *others = jax.eval_shape(partial(self.arguments, self.blocks[0]))
         params = jax.tree.map(lambda a: jax.ShapeDtypeStruct((*a.shape[1:], self.block), a.dtype), params)
         return program.lower(params, *others).compile()
@@ -374,9 +420,30 @@ class _Job(NamedTuple):
         return Table(columns | measured)
 
 
-def _measured(built, recipe, classes, measure, params, key, scalars, order, parts):
+def _measured(family, recipe, classes, measure, params, key, scalars, which, order, parts):
     """What a program computes of a trial."""
+    built = family[0] if len(family) == 1 else _any_of(family, which)
     return dict(measure(built, train(built, recipe, classes, params, key, scalars, order, parts), parts))
+
+
+def _any_of(family, which) -> Built:
+    """The `which`-th of several networks that differ in the activation alone."""
+    layers = zip(*(built.network.layers for built in family), strict=True)
+    records = ([part.activation for (part,) in layer] for layer in layers)
+    units = (part.units for (part,) in family[0].network.layers)
+    parts = tuple((Part(any_of(several, which), n),) for several, n in zip(records, units, strict=True))
+    return family[0]._replace(network=replace(family[0].network, layers=parts))
+
+
+def _params_of(activation) -> int | None:
+    """How many trainable parameters an activation has; None of one that cannot share a program.
+
+    A function of one's own need not be elementwise.
+    """
+    record = None if isinstance(activation, tuple) else get_activation(activation)
+    if record is None or ACTIVATIONS.get(record.name) is not record:
+        return None
+    return None if record.random or (record.inputs, record.outputs) != (1, 1) else len(record.params)
 
 
 @jax.jit
@@ -384,15 +451,6 @@ def _keys(root, seeds):
     """Of every trial: its own key, and that of its first weights."""
     keys = jax.vmap(partial(jax.random.fold_in, root))(seeds)
     return keys, jax.vmap(partial(jax.random.fold_in, data=0))(keys)
-
-
-def _cuts(split, own, at_once, requested) -> tuple[int, list[np.ndarray]]:
-    """Networks of a block, the same number on every device, and which trials each block trains."""
-    devices = jax.local_device_count()
-    together = [np.arange(len(split))] if own else [np.flatnonzero(split == one) for one in dict.fromkeys(split)]
-    most = min(at_once * devices, requested or max(map(len, together)))
-    size = -(-most // devices) * devices
-    return size, [rows[start : start + size] for rows in together for start in range(0, len(rows), size)]
 
 
 def _at_once(built, params, parts, recipe) -> int:
