@@ -3,6 +3,9 @@
 A head is a pair of pure functions: `probabilities(scores)` (…, scores) -> (…, classes), and `loss(scores, labels)` with
 integer labels (…,) -> one loss for each row (…,). Most heads take one score for each class; `head.scores(classes)` says
 how many it needs. The same call gives the same head, so nothing compiles twice.
+
+A score of −∞ masks its class: probability 0, and no part in the loss, which is ∞ where the true class is masked. Where
+all scores are −∞, or one is ∞ or NaN, probabilities and loss are NaN.
 """
 
 import inspect
@@ -12,9 +15,8 @@ from functools import cache, wraps
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-import optax
 
+from .dtypes import floating
 from .labels import one_hot
 from .names import nearest
 from .sigmoids import sigmoid
@@ -83,17 +85,23 @@ def _stated(value, slope):
 # Softmax of the scores, each transformed first: p = softmax(g(z)), ∂L/∂z = (p − e_y) g′(z).
 
 
-# Not optax's version for integer labels: that one gathers, which neither fuses nor vectorizes over networks.
+def _of_class(targets, values):
+    """v_y, where others may be infinite. A gather would neither fuse nor vectorize over networks."""
+    return jnp.sum(jnp.where(targets > 0, values, 0), axis=-1)
+
+
 _cross_entropy = _stated(
-    optax.losses.softmax_cross_entropy,
+    lambda scores, targets: -_of_class(targets, jax.nn.log_softmax(scores, axis=-1)),
     lambda scores, targets: jax.nn.softmax(scores, axis=-1) - targets,
 )
 
 
 def _softmax_of(transform: Callable[[jax.Array], jax.Array], name: str, formula: str, source: str, **facts) -> Head:
+    @floating
     def probabilities(scores):
         return jax.nn.softmax(transform(scores), axis=-1)
 
+    @floating
     def loss(scores, labels):
         return _cross_entropy(transform(scores), one_hot(labels, scores))
 
@@ -113,12 +121,18 @@ def temperature(value: float, /) -> Head:
         raise ValueError(f"temperature: value={value}; expected a number above 0, e.g. temperature(2.0)")
     name = "temperature" if value == 2 else f"temperature({value})"
     source = "Hinton, Vinyals & Dean 2015; Guo et al. 2017"
-    return _softmax_of(lambda z: z / value, name, f"softmax(z / {value})", source, shift_invariant=True)
+
+    def cooled(z):  # the largest is exactly 0, however z / T is rounded
+        return (z - jax.lax.stop_gradient(jnp.max(z, axis=-1, keepdims=True))) / value
+
+    return _softmax_of(cooled, name, f"softmax(z / {value})", source, shift_invariant=True)
 
 
 def _log_square_plus(z, offset):
-    """log(z² + offset²), where z² would overflow as well."""
-    return 2 * jnp.log(jnp.hypot(z, jnp.full_like(z, offset)))
+    """log(z² + offset²), where z² would overflow as well; −∞ where a class is masked."""
+    masked = jnp.isneginf(z)
+    root = jnp.hypot(jnp.where(masked, 0, z), jnp.full_like(z, offset))
+    return jnp.where(masked, -jnp.inf, 2 * jnp.log(root))
 
 
 _SOFTMAX = _softmax_of(
@@ -159,6 +173,7 @@ def _sides(scores):
     return jnp.concatenate([-scores, scores], axis=-1)
 
 
+@floating
 def _sigmoid_loss(scores, labels):
     return _cross_entropies(scores, one_hot(labels, _sides(scores))[..., 1:])
 
@@ -172,7 +187,7 @@ _cross_entropies = _stated(
 
 _SIGMOID = Head(
     "sigmoid",
-    lambda scores: sigmoid(_sides(scores)),
+    floating(lambda scores: sigmoid(_sides(scores))),
     _sigmoid_loss,
     "(σ(−z), σ(z))",
     "softplus(−ỹz), ỹ = 2y − 1",
@@ -181,8 +196,8 @@ _SIGMOID = Head(
 )
 _ONE_VS_REST = Head(
     "one_vs_rest",
-    lambda scores: jax.nn.softmax(jax.nn.log_sigmoid(scores), axis=-1),  # σ(z) / Σ σ(z), never 0 / 0
-    lambda scores, labels: _cross_entropies(scores, one_hot(labels, scores)),
+    floating(lambda scores: jax.nn.softmax(jax.nn.log_sigmoid(scores), axis=-1)),  # σ(z) / Σ σ(z), never 0 / 0
+    floating(lambda scores, labels: _cross_entropies(scores, one_hot(labels, scores))),
     "σ(zₖ) / Σⱼ σ(zⱼ)",
     "softplus(−z_y) + Σ_{k≠y} softplus(zₖ)",
     "Rifkin & Klautau 2004",
@@ -198,14 +213,15 @@ def _log_stick(scores):
     return stop + passed
 
 
+@floating
 def _stick_loss(scores, labels):
     log_p = _log_stick(scores)
-    return -jnp.sum(one_hot(labels, log_p) * log_p, axis=-1)
+    return -_of_class(one_hot(labels, log_p), log_p)
 
 
 _STICK_BREAKING = Head(
     "stick_breaking",
-    lambda scores: jnp.exp(_log_stick(scores)),
+    floating(lambda scores: jnp.exp(_log_stick(scores))),
     _stick_loss,
     "σ(zₖ) Π_{j<k} σ(−zⱼ), the last class Πⱼ σ(−zⱼ)",
     "−log p_y",
@@ -268,10 +284,9 @@ def _entmax_probabilities(alpha):
 
     @jax.custom_jvp
     def probabilities(scores):
-        u = scores.astype(np.promote_types(scores.dtype, jnp.float32))
-        u = u - jnp.max(u, axis=-1, keepdims=True)
+        u = scores - jnp.max(scores, axis=-1, keepdims=True)
         # A score 1/(α−1) or more below the largest gets nothing. Clipped there, its square cannot overflow.
-        return solve(jnp.maximum(u, -1 / (alpha - 1))).astype(scores.dtype)
+        return solve(jnp.maximum(u, -1 / (alpha - 1)))
 
     @probabilities.defjvp
     def jvp(primals, tangents):
@@ -288,7 +303,8 @@ def _fenchel_young(probabilities, entropy):
 
     def value(scores, labels):
         p, below = probabilities(scores), scores - jnp.max(scores, axis=-1, keepdims=True)
-        return jnp.maximum(jnp.sum((p - one_hot(labels, scores)) * below, axis=-1) + entropy(p), 0)
+        share = p - one_hot(labels, scores)
+        return jnp.maximum(jnp.sum(jnp.where(share == 0, 0, below) * share, axis=-1) + entropy(p), 0)
 
     return _stated(value, lambda scores, labels: probabilities(scores) - one_hot(labels, scores))
 
@@ -317,8 +333,8 @@ def entmax(alpha: float, /) -> Head:
     probabilities = _entmax_probabilities(float(alpha))
     return Head(
         {1.5: "entmax", 2: "sparsemax"}.get(alpha, f"entmax({alpha})"),
-        probabilities,
-        _fenchel_young(probabilities, entropy),
+        floating(probabilities),
+        floating(_fenchel_young(probabilities, entropy)),
         "[zₖ − τ]₊" if alpha == 2 else f"[(α−1)zₖ − τ]₊^(1/(α−1)), α = {alpha}",
         "(p − e_y)·z + H(p), H = Σ (p − p^α) / (α(α−1))",
         "Martins & Astudillo 2016" if alpha == 2 else "Peters, Niculae & Martins 2019",

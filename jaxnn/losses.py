@@ -9,15 +9,15 @@ from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
-import optax
 
+from .dtypes import floating
 from .heads import Head, get, remembered
 from .labels import one_hot
 
 
 def _with_loss(head, name, loss, formula, source):
     facts = {"log_loss": False, "fenchel_young": False}
-    return replace(head, name=f"{name}({head.name})", loss=loss, loss_formula=formula, source=source, **facts)
+    return replace(head, name=f"{name}({head.name})", loss=floating(loss), loss_formula=formula, source=source, **facts)
 
 
 def _miss(p, labels):
@@ -29,8 +29,10 @@ def _miss(p, labels):
 def with_label_smoothing(head: str | Head = "softmax", alpha: float = 0.1) -> Head:
     """The head with its loss averaged over smoothed labels: (1 − α) L(z, y) + α/K Σₖ L(z, k).
 
-    For softmax this is the cross-entropy with optax.losses.smooth_labels; the same holds for every head whose loss is
-    linear in e_y, which is all of them. Args: 0 ≤ alpha ≤ 1. Source: Szegedy et al. 2016.
+    K classes, without those that are masked. For softmax this is the cross-entropy with optax.losses.smooth_labels; the
+    same holds for every head whose loss is linear in e_y, which is all of them.
+
+    Args: 0 ≤ alpha ≤ 1. Source: Szegedy et al. 2016.
 
     >>> print(with_label_smoothing("softmax", 0.1).loss(jnp.array([2.0, 0.0]), jnp.array(0)).round(4))
     0.2269
@@ -43,7 +45,10 @@ def with_label_smoothing(head: str | Head = "softmax", alpha: float = 0.1) -> He
         classes = jax.eval_shape(head.probabilities, scores).shape[-1]
         every = jax.lax.broadcasted_iota(labels.dtype, (classes, *labels.shape), 0)
         losses = jax.vmap(head.loss, (None, 0), -1)(scores, every)
-        return jnp.sum(optax.losses.smooth_labels(one_hot(labels, losses), alpha) * losses, axis=-1)
+        possible = losses < jnp.inf
+        share = 1 / jnp.sum(possible, axis=-1, keepdims=True, dtype=losses.dtype)
+        mean = jnp.sum(jnp.where(possible, losses, 0) * share, axis=-1)
+        return (1 - alpha) * head.loss(scores, labels) + alpha * mean
 
     return _with_loss(
         head, "label_smoothing", loss, f"(1 − α) L(z, y) + α/K Σₖ L(z, k), α = {alpha}", "Szegedy et al. 2016"
@@ -65,8 +70,9 @@ def with_focal_loss(head: str | Head = "softmax", gamma: float = 2.0) -> Head:
 
     def loss(scores, labels):
         miss = _miss(head.probabilities(scores), labels)
-        # The slope of miss^γ is infinite at zero where γ < 1.
-        return jnp.maximum(miss, jnp.finfo(miss.dtype).tiny) ** gamma * head.loss(scores, labels)
+        # Where γ < 1 the slopes of miss^γ are infinite at zero; the second overflows below the root of the smallest.
+        least = jnp.finfo(miss.dtype).tiny ** 0.5
+        return jnp.where(miss > least, miss, least) ** gamma * head.loss(scores, labels)
 
     return _with_loss(head, "focal", loss, f"(1 − p_y)^γ L(z, y), γ = {gamma}", "Lin et al. 2017")
 
@@ -122,7 +128,8 @@ def _margin(head, name, cost, formula, source):
         z = jnp.pad(scores, [*[(0, 0)] * labels.ndim, (missing, 0)])
         targets = one_hot(labels, z)
         # optax's two take float32 one-hots and a batched dot product: neither keeps the dtype, nor fuses.
-        return jnp.max(z + cost * (1 - targets), axis=-1) - jnp.sum(targets * z, axis=-1)
+        of_truth = jnp.sum(jnp.where(targets > 0, z, 0), axis=-1)
+        return jnp.max(z + cost * (1 - targets), axis=-1) - of_truth
 
     return _with_loss(head, name, loss, formula, source)
 

@@ -17,13 +17,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .dtypes import as_floating
 from .labels import one_hot
 from .names import nearest
 
 
 def _prepare(probabilities, labels, weights):
     """Probabilities, e_y and weights in the dtype that the metric is computed in."""
-    probabilities, labels = jnp.asarray(probabilities), jnp.asarray(labels)
+    probabilities, labels = as_floating(probabilities), jnp.asarray(labels)
     targets = one_hot(labels, probabilities)
     dtype = np.promote_types(probabilities.dtype, jnp.float32)
     weights = jnp.ones(labels.shape, dtype) if weights is None else jnp.asarray(weights).astype(dtype)
@@ -102,7 +103,7 @@ def log_likelihood(probabilities: jax.Array, labels: jax.Array, weights: jax.Arr
     -1.0397
     """
     p, targets, weights = _prepare(probabilities, labels, weights)
-    smallest = float(jnp.finfo(jnp.asarray(probabilities).dtype).tiny)
+    smallest = float(jnp.finfo(as_floating(probabilities).dtype).tiny)
     return _mean(jnp.log(jnp.maximum(_at(targets, p), smallest)), weights)
 
 

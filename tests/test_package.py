@@ -12,7 +12,7 @@ import jaxnn
 
 PACKAGE = Path(jaxnn.__file__).parent
 LIBRARY = [
-    {"names"},
+    {"names", "dtypes"},
     {"labels", "data", "perceptron", "training", "ensembles", "initializers", "sigmoids", "elementary"},
     {"heads", "metrics", "rectifiers"},
     {"gated", "losses"},
