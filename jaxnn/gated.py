@@ -8,19 +8,21 @@ import math
 import jax
 import jax.numpy as jnp
 
-from .rectifiers import relu
-from .sigmoids import exp_fold, hard_sigmoid, hard_tanh, sigmoid
+from .dtypes import floating
+from .rectifiers import relu, softplus
+from .sigmoids import exp_fold, hard_sigmoid, hard_tanh, sigmoid, tanh
 
 _UNDERFLOWN = -1000.0  # e^−1000 is 0 in every format, −1000 is finite in every one
 
 
+@floating
 @jax.custom_jvp
 def silu(x):
     """x σ(x). Source: Hendrycks & Gimpel 2016; Elfwing, Uchibe & Doya 2017."""
     return jnp.maximum(x, _UNDERFLOWN) * jax.lax.logistic(x)
 
 
-@silu.defjvp
+@silu.__wrapped__.defjvp
 def _(primals, tangents):
     (x,), (dx,) = primals, tangents
     u = exp_fold(x)
@@ -29,95 +31,154 @@ def _(primals, tangents):
     return silu(x), dx / jnp.square(1 + u) * (gate + rest)  # σ(x) + x σ′(x), the division as in `sigmoids`
 
 
+@floating
 def swish(x, beta):
     """x σ(βx), β trainable. Source: Ramachandran, Zoph & Le 2017."""
     return jnp.where(beta * x < _UNDERFLOWN, 0, x) * jax.lax.logistic(beta * x)
 
 
+@floating
 def quick_gelu(x):
     """x σ(1.702 x). Source: Hendrycks & Gimpel 2016."""
-    return silu(1.702 * x) / 1.702
+    return jnp.maximum(x, _UNDERFLOWN) * sigmoid(1.702 * x)
 
 
+@floating
 def gelu(x):
     """x Φ(x), Φ the standard normal distribution function. Source: Hendrycks & Gimpel 2016."""
-    return jnp.maximum(x, -40) * jax.lax.erfc(x * -math.sqrt(1 / 2)) / 2  # 1 + erf would lose the left tail
+    return jnp.maximum(x, -40) * (jax.lax.erfc(x * -math.sqrt(1 / 2)) / 2)  # 1 + erf would lose the left tail
 
 
+@floating
 def gelu_tanh(x):
     """½ x (1 + tanh(√(2/π) (x + 0.044715 x³))). Source: Hendrycks & Gimpel 2016."""
     c = jnp.clip(x, -30, 30)  # beyond, the gate is 0 or 1; ½ (1 + tanh u) = σ(2u)
     return jnp.maximum(x, -30) * jax.lax.logistic(2 * math.sqrt(2 / math.pi) * (c + 0.044715 * c * c * c))
 
 
+@floating
 def clipped_gelu(x):
     """min(max(x Φ(x), −10), 10). Source: Hugging Face Transformers, gelu_10."""
     return hard_tanh(gelu(x), -10, 10)
 
 
+@floating
 def hard_swish(x):
     """x · min(max(x + 3, 0), 6) / 6. Source: Howard et al. 2019."""
     return jnp.maximum(x, -3) * hard_sigmoid(x)
 
 
+@floating
 def hard_mish(x):
     """½ x · min(max(x + 2, 0), 2). Source: Misra 2020, H-Mish."""
-    return jnp.maximum(x, -2) * hard_tanh(x + 2, 0, 2) / 2
+    return jnp.maximum(x, -2) * (hard_tanh(x + 2, 0, 2) / 2)
 
 
+@floating
+@jax.custom_jvp
 def mish(x):
     """x tanh(log(1 + eˣ)). Source: Misra 2019."""
-    limit = math.log(float(jnp.finfo(jnp.result_type(x)).max)) / 2 - 1  # here the gate is 1, and e²ˣ finite
-    n = jnp.exp(jnp.minimum(x, limit))
-    w = n * (n + 2)
-    r = 1 / (w + 2)
-    return jnp.maximum(x, _UNDERFLOWN) * jnp.where(n > 1, 1 - 2 * r, w * r)
+    return jnp.maximum(x, _UNDERFLOWN) * _mish_gate(x)[0]
 
 
+@mish.__wrapped__.defjvp
+def _(primals, tangents):
+    (x,), (dx,) = primals, tangents
+    gate, slope = _mish_gate(x)
+    return mish(x), dx * (gate + jnp.clip(x, _UNDERFLOWN, -_UNDERFLOWN) * slope)
+
+
+def _mish_gate(x):
+    """tanh(log(1 + eˣ)) = n (n + 2) / (n² + 2n + 2), n = eˣ, and its derivative; on the right in 1 / n."""
+    u, left = exp_fold(x), x <= 0
+    w = 1 / jnp.where(left, u * u + 2 * u + 2, 1 + 2 * u + 2 * u * u)
+    return jnp.where(left, u * (u + 2), 1 + 2 * u) * w, jnp.where(left, u, u * u) * 4 * (1 + u) * w * w
+
+
+@floating
+@jax.custom_jvp
+def serf(x):
+    """x erf(log(1 + eˣ)). Source: Nag et al. 2021."""
+    return jnp.maximum(x, _UNDERFLOWN) * jax.lax.erf(softplus(x))
+
+
+@serf.__wrapped__.defjvp
+def _(primals, tangents):
+    (x,), (dx,) = primals, tangents
+    soft = jnp.minimum(softplus(x), 40)
+    slope = 2 / math.sqrt(math.pi) * jnp.exp(-soft * soft) * sigmoid(x)
+    return serf(x), dx * (jax.lax.erf(soft) + jnp.clip(x, _UNDERFLOWN, -_UNDERFLOWN) * slope)
+
+
+@floating
+@jax.custom_jvp
+def golu(x):
+    """x e^(−e^(−x)). Source: Das et al. 2025."""
+    c = jnp.maximum(x, -10)  # where the gate is 0 already
+    return c * jnp.exp(-jnp.exp(-c))
+
+
+@golu.__wrapped__.defjvp
+def _(primals, tangents):
+    (x,), (dx,) = primals, tangents
+    c = jnp.clip(x, -10, -_UNDERFLOWN)
+    u = jnp.exp(-c)
+    return golu(x), dx * (jnp.exp(-u) + c * jnp.exp(-u - c))
+
+
+@floating
 def tanh_exp(x):
     """x tanh(eˣ). Source: Liu & Di 2020."""
-    return jnp.maximum(x, _UNDERFLOWN) * jnp.tanh(jnp.exp(jnp.minimum(x, 4)))  # tanh(e⁴) = 1; eˣ would overflow
+    return jnp.maximum(x, _UNDERFLOWN) * tanh(jnp.exp(jnp.minimum(x, 4)))  # tanh(e⁴) = 1; eˣ would overflow
 
 
+@floating
 def lisht(x):
     """x tanh x. Source: Roy et al. 2019."""
-    return x * jnp.tanh(x)
+    return x * tanh(x)
 
 
+@floating
 def gcu(x):
     """x cos x. Source: Noel et al. 2021."""
     return x * jnp.cos(x)
 
 
+@floating
 def sinlu(x, a, b):
     """(x + a sin(bx)) σ(x), a and b trainable. Source: Paul et al. 2022."""
     return (x + a * jnp.sin(b * x)) * jax.lax.logistic(x)
 
 
+@floating
 def glu(x):
     """a σ(b) with (a, b) the halves of x. Source: Dauphin et al. 2017."""
     a, b = jnp.split(x, 2, axis=-1)
     return a * sigmoid(b)
 
 
+@floating
 def reglu(x):
     """a max(b, 0) with (a, b) the halves of x. Source: Shazeer 2020."""
     a, b = jnp.split(x, 2, axis=-1)
     return a * relu(b)
 
 
+@floating
 def geglu(x):
     """a b Φ(b) with (a, b) the halves of x. Source: Shazeer 2020."""
     a, b = jnp.split(x, 2, axis=-1)
     return a * gelu(b)
 
 
+@floating
 def swiglu(x):
     """a b σ(b) with (a, b) the halves of x. Source: Shazeer 2020."""
     a, b = jnp.split(x, 2, axis=-1)
     return a * silu(b)
 
 
+@floating
 def bilinear(x):
     """a b with (a, b) the halves of x. Source: Dauphin et al. 2017; Shazeer 2020."""
     a, b = jnp.split(x, 2, axis=-1)
