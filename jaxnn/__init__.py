@@ -5,7 +5,7 @@ and `spread` train thousands in one compiled program. On it stands the laborator
 out.
 """
 
-from jaxnn.activations import ACTIVATIONS, Activation, maxout
+from jaxnn.activations import ACTIVATIONS, Activation, maxout, parametric
 from jaxnn.activations import get as get_activation
 from jaxnn.data import (
     DATASETS,

@@ -6,8 +6,9 @@ A record's `fn` is a pure function, `fn(x)`, or `fn(x, *params)` where the activ
 
 import inspect
 import math
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, reduce
 from math import expm1, inf, log, nan
 from types import MappingProxyType
@@ -17,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from . import elementary, gated, rectifiers, sigmoids
+from .dtypes import as_floating
 from .names import nearest
 
 
@@ -69,8 +71,11 @@ class Activation:
     aliases: tuple[str, ...] = ()
 
     def __reduce_ex__(self, protocol):
-        """Pickled as its name where it is one of the table: it comes back as the same record."""
-        return (get, (self.name,)) if ACTIVATIONS.get(self.name) is self else super().__reduce_ex__(protocol)
+        """Pickled as its name where that is how to get it: it comes back as the same record."""
+        try:
+            return (get, (self.name,)) if get(self.name) is self else super().__reduce_ex__(protocol)
+        except ValueError:
+            return super().__reduce_ex__(protocol)
 
     @property
     def constants(self) -> dict[str, float]:
@@ -134,7 +139,8 @@ class _Largest(NamedTuple):
     pieces: int
 
     def __call__(self, x):
-        return reduce(jnp.maximum, jnp.split(x, self.pieces, axis=-1))  # a reduction over an axis loses NaN on CPU
+        # A reduction over an axis loses NaN on CPU.
+        return reduce(jnp.maximum, jnp.split(as_floating(x), self.pieces, axis=-1))
 
 
 @cache
@@ -157,9 +163,48 @@ def maxout(k: int) -> Activation:
     return _row(_Largest(k), "(-inf, inf)", True, 0, gain, True, name=name, inputs=k, kinks=((0, 1 / 2),), ulp=0)
 
 
+class _Blend(NamedTuple):
+    """w f(x) + (1 − w) x. Source: Holzmüller, Grinsztajn & Steinwart 2024, RealMLP."""
+
+    fn: Callable
+
+    def __call__(self, x, w, *params):
+        x = as_floating(x)
+        return w * self.fn(x, *params) + (1 - w) * x
+
+
+def parametric(activation) -> Activation:
+    """An activation f that units may leave, x + (f(x) − x) w with a trainable w each: f at 1, where it starts.
+
+    Args: activation, of one input and one output, not random. Source: Holzmüller, Grinsztajn & Steinwart 2024, RealMLP.
+
+    >>> print(parametric("relu").fn(jnp.array([-2.0, 2.0]), 0.5))
+    [-1.  2.]
+    """
+    return _parametric(get(activation))
+
+
+@cache
+def _parametric(record: Activation) -> Activation:
+    if record.random or (record.inputs, record.outputs) != (1, 1):
+        raise ValueError(f"parametric: {record.name}; expected an activation of one input and one output, not random")
+    formula, _, source = _Blend.__doc__.partition(" Source: ")
+    return replace(
+        record,
+        name=f"parametric({record.name})",
+        fn=_Blend(record.fn),
+        formula=formula.rstrip("."),
+        source=source.rstrip("."),
+        params=(("w", 1.0), *record.params),
+        limits=(nan, nan),  # 0 · ∞
+        aliases=(),
+    )
+
+
 _FLAT = "its derivative is 0 wherever it has one; train a smooth relative such as sigmoid or tanh instead"
 _AT_ZERO, _AT_ONES = ((0, 0),), ((-1, 0), (1, 0))
 _BUMP = {"limits": (0, inf)}  # a dip on the left that returns to 0
+_RATIONAL = {"a0": 0.0218, "a1": 0.5, "a2": 1.5957, "a3": 1.1915, "b1": 0.0, "b2": 2.383}  # near relu on [−1, 1]
 _XIELU = {"positive": log(expm1(0.8)), "negative": log(expm1(0.3))}  # α₊ = α₋ = 0.8
 
 # The columns: function, range (square brackets where an end is attained), monotone, smoothness, gain, stable.
@@ -176,13 +221,14 @@ ACTIVATIONS: dict[str, Activation] = {
         _row(elementary.sin, "[-1, 1]", False, inf, 1.520866623, True, limits=(nan, nan)),
         _row(elementary.cos, "[-1, 1]", False, inf, 1.3272506, True, limits=(nan, nan)),
         _row(elementary.snake, "(-inf, inf)", True, inf, 0.8745809829, True, params={"alpha": 1.0}, limits=(nan, nan)),
+        _row(elementary.rational, "(-inf, inf)", False, inf, 1.580696626, True, params=_RATIONAL),
         _row(elementary.hard_shrink, "(-inf, inf)", True, -1, 1.015796355, False, kinks=((-0.5, 0), (0.5, 0))),
         _row(elementary.soft_shrink, "(-inf, inf)", True, 0, 1.544360528, False, kinks=((-0.5, 0), (0.5, 0))),
         _row(elementary.tanh_shrink, "(-inf, inf)", True, inf, 2.33836753, False),
         _row(rectifiers.relu, "[0, inf)", True, 0, 1.414213562, True, kinks=_AT_ZERO, ulp=0),
         _row(rectifiers.leaky_relu, "(-inf, inf)", True, 0, 1.414142857, True, kinks=((0, 0.01),)),
         _row(rectifiers.prelu, "(-inf, inf)", True, 0, 1.371988681, True, kinks=((0, 0.25),), params={"slope": 0.25}),
-        _row(rectifiers.rrelu, "(-inf, inf)", True, 0, 1.37611723, True, kinks=((0, 11 / 48),), random=True),
+        _row(rectifiers.rrelu, "(-inf, inf)", True, 0, 1.378479665, True, kinks=((0, 11 / 48),), random=True),
         _row(rectifiers.relu6, "[0, 6]", True, 0, 1.414213565, True, kinks=((0, 0), (6, 0)), ulp=0),
         _row(rectifiers.threshold, "[0, inf)", True, -1, 1.579903082, False, kinks=((1, 0),), ulp=0),
         _row(rectifiers.tlu, "[0, inf)", True, 0, 1.414213562, True, kinks=_AT_ZERO, params={"tau": 0.0}, ulp=0),
@@ -196,6 +242,7 @@ ACTIVATIONS: dict[str, Activation] = {
             False,
             kinks=_AT_ZERO,
             params={"scale": 0.8944, "bias": -0.4472},
+            ulp=12,
         ),
         _row(rectifiers.elu, "(-1, inf)", True, 1, 1.245198301, True, kinks=((0, 1),)),
         _row(rectifiers.selu, "(-1.7580993408473766, inf)", True, 0, 1, True, kinks=((0, 1.7580993408473766),)),
@@ -223,12 +270,14 @@ ACTIVATIONS: dict[str, Activation] = {
         _row(sigmoids.sparse_sigmoid, "[0, 1]", True, 0, 1.624321559, True, kinks=_AT_ONES),
         _row(sigmoids.laplace, "(0, 1)", True, inf, 2.239194575, True, ulp=48),
         _row(sigmoids.tanh, "(-1, 1)", True, inf, 1.59253742, True),
-        _row(sigmoids.lecun_tanh, "(-1.7159, 1.7159)", True, inf, 1.154369454, True),
+        _row(sigmoids.lecun_tanh, "(-1.7159, 1.7159)", True, inf, 1.154369454, True, ulp=5),
         _row(sigmoids.penalized_tanh, "(-0.25, 1)", True, 0, 2.184943314, True, kinks=((0, 0.25),)),
         _row(sigmoids.hard_tanh, "[-1, 1]", True, 0, 1.39203614, True, kinks=_AT_ONES, ulp=0),
         _row(sigmoids.arctan, "(-1.5707963267948966, 1.5707963267948966)", True, inf, 1.491207618, True),
         _row(sigmoids.soft_sign, "(-1, 1)", True, 1, 2.337533363, True, kinks=((0, 1),)),
         _row(sigmoids.isru, "(-1, 1)", True, inf, 1.704192252, True),
+        _row(sigmoids.dyt, "(-1, 1)", True, inf, 2.400656686, True, params={"alpha": 0.5}),
+        _row(sigmoids.derf, "(-1, 1)", True, inf, 2.149931712, True, params={"alpha": 0.5, "shift": 0.0}),
         _row(sigmoids.step, "[0, 1]", True, -1, 1.414213562, True, kinks=_AT_ZERO, untrainable=_FLAT, ulp=0),
         _row(sigmoids.bipolar, "[-1, 1]", True, -1, 1, True, kinks=_AT_ZERO, untrainable=_FLAT, ulp=0),
         _row(gated.gelu, "[-0.1699712075, inf)", False, inf, 1.533530441, False, **_BUMP, ulp=48),
@@ -251,6 +300,8 @@ ACTIVATIONS: dict[str, Activation] = {
         _row(gated.mish, "[-0.3088434130, inf)", False, inf, 1.486847581, False, **_BUMP),
         _row(gated.hard_mish, "[-0.5, inf)", False, 0, 1.331207239, True, kinks=((-2, 0), (0, 1)), **_BUMP),
         _row(gated.tanh_exp, "[-0.3532857778, inf)", False, inf, 1.374781576, True, **_BUMP),
+        _row(gated.serf, "[-0.3484374588, inf)", False, inf, 1.412205251, False, **_BUMP),
+        _row(gated.golu, "[-0.0972601313, inf)", False, inf, 1.768777786, False, **_BUMP, ulp=24),
         _row(gated.lisht, "[0, inf)", False, inf, 1.14867442, False, limits=(inf, inf)),
         _row(gated.gcu, "(-inf, inf)", False, inf, 1.834948644, False, limits=(nan, nan)),
         _row(
@@ -278,8 +329,9 @@ def get(activation: str | Activation | Callable) -> Activation:
     """The record of an activation.
 
     Args:
-      activation: a name or alias of the table, upper or lower case, with or without underscores; an `Activation`,
-        returned as it is; or any elementwise function of an array, which gets a record without facts.
+      activation: a name or alias of the table, upper or lower case, with or without underscores, "maxout(3)" or
+        "parametric(relu)"; an `Activation`, returned as it is; or any elementwise function of an array, which gets a
+        record without facts.
 
     Raises:
       ValueError: an unknown name, with the nearest known ones.
@@ -291,7 +343,9 @@ def get(activation: str | Activation | Callable) -> Activation:
     if isinstance(activation, Activation):
         return activation
     if isinstance(activation, str):
-        names = _names()
+        names, call = _names(), re.fullmatch(r"(maxout|parametric)\((.+)\)", activation)
+        if call and (call[1] == "parametric" or call[2].isdigit()):
+            return parametric(call[2]) if call[1] == "parametric" else maxout(int(call[2]))
         if _plain(activation) not in names:
             spelled = {name for record in ACTIVATIONS.values() for name in (record.name, *record.aliases)}
             raise ValueError(f"unknown activation {activation!r}; {nearest(activation.lower(), sorted(spelled))}")

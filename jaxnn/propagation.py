@@ -245,8 +245,8 @@ def correlation_map(activation, c: float, q: float = 1.0, weight_variance=None, 
 def second_moment(activation: Activation) -> float:
     """E[φ(z)²] of one output, its pre-activations independent standard normal, its parameters as they start.
 
-    The gain of the record where it has one (of a random activation over its draws, as in training), an integral over
-    one or two pre-activations elsewhere.
+    The gain of the record where it has one, an integral over one or two pre-activations elsewhere; of a random
+    activation that of its expectation.
 
     Args: activation, a name, an `Activation` or any callable.
 

@@ -13,13 +13,13 @@ import pytest
 from scipy.special import ndtri
 
 from jaxnn import gated, rectifiers
-from jaxnn.activations import ACTIVATIONS, Activation, get, maxout
+from jaxnn.activations import ACTIVATIONS, Activation, get, maxout, parametric
 from jaxnn.ensembles import ensemble
 from jaxnn.propagation import second_moment
 
 m = mpmath.mp
 DIGITS = 130
-ALL = [*ACTIVATIONS.values(), maxout(3)]
+ALL = [*ACTIVATIONS.values(), maxout(3), parametric("silu")]
 ELEMENTWISE = [a for a in ALL if a.inputs == a.outputs == 1]
 WITHIN_TWO = [a for a in ALL if a.inputs <= 2]  # those that `second_moment` integrates
 every = pytest.mark.parametrize("activation", ALL, ids=lambda a: a.name)
@@ -54,6 +54,10 @@ def _xielu(x, positive, negative):
     return (_softplus(negative) + m.mpf(1) / 2) * (m.exp(x) - 1 - x) + x / 2
 
 
+def _rational(x, a0, a1, a2, a3, b1, b2):
+    return (a0 + a1 * x + a2 * x**2 + a3 * x**3) / (1 + abs(b1 * x + b2 * x**2))
+
+
 def _lisht(x):
     return x * m.tanh(x)
 
@@ -73,6 +77,7 @@ REFERENCES = {
     "sin": m.sin,
     "cos": m.cos,
     "snake": lambda x, alpha: x + m.sin(alpha * x) ** 2 / alpha,
+    "rational": _rational,
     "hard_shrink": lambda x: x if abs(x) > 0.5 else m.mpf(0),
     "soft_shrink": lambda x: m.sign(x) * _ramp(abs(x) - 0.5),
     "tanh_shrink": lambda x: x - m.tanh(x),
@@ -104,6 +109,8 @@ REFERENCES = {
     "penalized_tanh": lambda x: m.tanh(x) if x > 0 else m.tanh(x) / 4,
     "hard_tanh": lambda x: max(m.mpf(-1), min(m.mpf(1), x)),
     "arctan": m.atan,
+    "dyt": lambda x, a: m.tanh(a * x),
+    "derf": lambda x, a, s: m.erf(a * x + s),
     "soft_sign": lambda x: x / (1 + abs(x)),
     "isru": lambda x: x / m.sqrt(1 + x**2),
     "step": lambda x: m.mpf(x > 0),
@@ -119,6 +126,8 @@ REFERENCES = {
     "hard_mish": lambda x: x / 2 * _ramp(x + 2, 2),
     "tanh_exp": lambda x: x * m.tanh(m.exp(min(x, 20))),  # at 20 the gate is 1 to far more digits than are asked
     "lisht": _lisht,
+    "serf": lambda x: x * m.erf(_softplus(x)),
+    "golu": lambda x: x * m.exp(-m.exp(-max(x, -50))),  # further down the gate is below any number
     "gcu": lambda x: x * m.cos(x),
     "sinlu": lambda x, a, b: (x + a * m.sin(b * x)) * _sigma(x),
     "glu": lambda a, b: a * _sigma(b),
@@ -128,6 +137,7 @@ REFERENCES = {
     "bilinear": lambda a, b: a * b,
     "maxout": max,
     "maxout(3)": max,
+    "parametric(silu)": lambda x, w: x + (x * _sigma(x) - x) * w,
     "crelu": lambda x: (_ramp(x), _ramp(-x)),
 }
 
@@ -260,8 +270,6 @@ def test_float32_is_within_the_ulp_of_the_record(activation, strict):
     assert np.where(flushed, 0, error).max() <= activation.ulp + 0.501
 
 
-# Of these the left tail still loses its digits.
-FADING = {"elu", "selu", "celu", "shifted_softplus", "isru", "isrlu"}
 _WIDE = np.geomspace(1e-3, 100, 80)
 
 
@@ -282,7 +290,7 @@ def slope_error(activation, fn, dtype):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("activation", [a for a in ELEMENTWISE if a.name not in FADING], ids=lambda a: a.name)
+@pytest.mark.parametrize("activation", ELEMENTWISE, ids=lambda a: a.name)
 def test_the_derivative_keeps_its_digits_where_the_function_is_flat(activation, dtype):
     assert slope_error(activation, activation.fn, dtype) < 64
 
@@ -454,9 +462,9 @@ def test_gain_of_wide_units_is_recomputed(activation):
 
 
 @pytest.mark.parametrize("activation", [a for a in WITHIN_TWO if a.random], ids=lambda a: a.name)
-def test_gain_of_random_activations_is_over_their_draws(activation):
-    np.testing.assert_allclose(_moment_over_draws(activation), activation.gain**-2, rtol=5e-4)
-    assert abs(_recomputed_moment(activation) * activation.gain**2 - 1) > 1e-3  # its expectation is another function
+def test_gain_of_random_activations_is_that_of_their_expectation(activation):
+    """As all facts of the record are; over the draws the mean square is a little larger."""
+    assert 0 < _moment_over_draws(activation) * activation.gain**2 - 1 < 5e-3
 
 
 @every_wide

@@ -18,6 +18,7 @@ from jaxnn import (
     losses,
     maxout,
     mlp,
+    parametric,
     temperature,
     xor,
 )
@@ -31,6 +32,7 @@ RECORDS = {
     "temperature(3)": temperature(3.0),
     "entmax(1.3)": entmax(1.3),
     "maxout(3)": maxout(3),
+    "parametric(sin)": parametric("sin"),
     "an mlp": mlp((2, 6, 4, 2), ["relu", {"sin": 0.5, maxout(3): 0.5}], losses.with_focal_loss(gamma=1.5)),
 }  # fmt: skip
 

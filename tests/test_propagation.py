@@ -101,7 +101,7 @@ def test_facts_agree_with_the_records(activation):
     facts = activation_facts(activation)
     assert facts.error < 1e-12
     assert facts.monotone == activation.monotone
-    np.testing.assert_allclose(facts.gain, activation.gain, rtol=2e-3 if activation.random else 1e-9)
+    np.testing.assert_allclose(facts.gain, activation.gain, rtol=1e-9)
     assert (abs(facts.stability) <= 1 + 1e-9) == activation.stable
     assert math.isnan(facts.chi_1) == (activation.smoothness == -1)
 
