@@ -32,6 +32,14 @@ from jaxnn.heads import HEADS, Head, entmax, temperature
 from jaxnn.heads import get as get_head
 from jaxnn.initializers import INITIALIZERS, Initializer, draw_weight, get_initializer
 from jaxnn.labels import weighted_mean
+from jaxnn.losses import (
+    with_focal_loss,
+    with_hinge_loss,
+    with_label_smoothing,
+    with_perceptron_loss,
+    with_poly_loss,
+    with_squared_loss,
+)
 from jaxnn.metrics import METRICS, Metric
 from jaxnn.metrics import get as get_metric
 from jaxnn.networks import MLP, Layer, Trace, collapse, count_parameters, mlp

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from . import elementary, gated, rectifiers, sigmoids
-from .dtypes import as_floating
+from .dtypes import as_floating, floating
 from .names import nearest
 
 
@@ -169,8 +169,7 @@ class _Blend(NamedTuple):
     fn: Callable
 
     def __call__(self, x, w, *params):
-        x = as_floating(x)
-        return w * self.fn(x, *params) + (1 - w) * x
+        return floating(lambda x, w, *params: w * self.fn(x, *params) + (1 - w) * x)(x, w, *params)
 
 
 def parametric(activation) -> Activation:
@@ -343,7 +342,7 @@ def get(activation: str | Activation | Callable) -> Activation:
     if isinstance(activation, Activation):
         return activation
     if isinstance(activation, str):
-        names, call = _names(), re.fullmatch(r"(maxout|parametric)\((.+)\)", activation)
+        names, call = _names(), re.fullmatch(r"(maxout|parametric)\((.+)\)", activation.lower().replace(" ", ""))
         if call and (call[1] == "parametric" or call[2].isdigit()):
             return parametric(call[2]) if call[1] == "parametric" else maxout(int(call[2]))
         if _plain(activation) not in names:

@@ -5,6 +5,7 @@ from functools import wraps
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 def as_floating(x) -> jax.Array:
@@ -15,12 +16,12 @@ def as_floating(x) -> jax.Array:
     >>> as_floating(jnp.array([0, 255], jnp.uint8)).tolist()
     [0.0, 255.0]
     """
-    x = jnp.asarray(x)
+    x = x if isinstance(x, jax.Array) else np.asarray(x)  # which has 64 bits for whole numbers
     if jnp.issubdtype(x.dtype, jnp.floating):
-        return x
+        return jnp.asarray(x)
     if x.dtype != bool and not jnp.issubdtype(x.dtype, jnp.integer):
         raise TypeError(f"numbers of dtype {x.dtype}; expected floating point, integers or booleans")
-    return x.astype(float)
+    return jnp.asarray(x.astype(float))
 
 
 def floating(fn: Callable) -> Callable:

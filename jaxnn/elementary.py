@@ -5,6 +5,7 @@ import math
 import jax.numpy as jnp
 
 from .dtypes import floating
+from .sigmoids import tanh
 
 
 @floating
@@ -100,7 +101,7 @@ def soft_shrink(x, lam=0.5):
 def tanh_shrink(x):
     """x − tanh x. Source: Torch."""
     near = jnp.abs(x) < 1
-    return jnp.where(near, _tanh_shrink_near_zero(jnp.where(near, x, 0)), x - jnp.tanh(x))
+    return jnp.where(near, _tanh_shrink_near_zero(jnp.where(near, x, 0)), x - tanh(x))
 
 
 def _tanh_shrink_near_zero(x):

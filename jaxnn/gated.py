@@ -34,26 +34,27 @@ def _(primals, tangents):
 @floating
 def swish(x, beta):
     """x σ(βx), β trainable. Source: Ramachandran, Zoph & Le 2017."""
-    return jnp.where(beta * x < _UNDERFLOWN, 0, x) * jax.lax.logistic(beta * x)
+    return jnp.where(beta * x < _UNDERFLOWN, 0, x) * sigmoid(beta * x)
 
 
 @floating
 def quick_gelu(x):
     """x σ(1.702 x). Source: Hendrycks & Gimpel 2016."""
-    return jnp.maximum(x, _UNDERFLOWN) * sigmoid(1.702 * x)
+    return jnp.maximum(x, _UNDERFLOWN) * sigmoid(1.702 * jnp.clip(x, _UNDERFLOWN, -_UNDERFLOWN))
 
 
 @floating
 def gelu(x):
     """x Φ(x), Φ the standard normal distribution function. Source: Hendrycks & Gimpel 2016."""
-    return jnp.maximum(x, -40) * (jax.lax.erfc(x * -math.sqrt(1 / 2)) / 2)  # 1 + erf would lose the left tail
+    c = jnp.clip(x, -40, 40)  # beyond, the gate is 0 or 1; 1 + erf would lose its left tail
+    return jnp.maximum(x, -40) * (jax.lax.erfc(c * -math.sqrt(1 / 2)) / 2)
 
 
 @floating
 def gelu_tanh(x):
     """½ x (1 + tanh(√(2/π) (x + 0.044715 x³))). Source: Hendrycks & Gimpel 2016."""
     c = jnp.clip(x, -30, 30)  # beyond, the gate is 0 or 1; ½ (1 + tanh u) = σ(2u)
-    return jnp.maximum(x, -30) * jax.lax.logistic(2 * math.sqrt(2 / math.pi) * (c + 0.044715 * c * c * c))
+    return jnp.maximum(x, -30) * sigmoid(2 * math.sqrt(2 / math.pi) * (c + 0.044715 * c * c * c))
 
 
 @floating
@@ -135,7 +136,7 @@ def tanh_exp(x):
 @floating
 def lisht(x):
     """x tanh x. Source: Roy et al. 2019."""
-    return x * tanh(x)
+    return x * tanh(jnp.clip(x, _UNDERFLOWN, -_UNDERFLOWN))
 
 
 @floating
@@ -147,7 +148,7 @@ def gcu(x):
 @floating
 def sinlu(x, a, b):
     """(x + a sin(bx)) σ(x), a and b trainable. Source: Paul et al. 2022."""
-    return (x + a * jnp.sin(b * x)) * jax.lax.logistic(x)
+    return (x + a * jnp.sin(b * x)) * sigmoid(x)
 
 
 @floating

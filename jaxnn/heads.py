@@ -44,7 +44,8 @@ class Head:
         """Pickled as its name or the call that makes it, because closures cannot be: it comes back as the same head."""
         if HEADS.get(self.name) == self:
             return get, (self.name,)
-        return self.made_by or super().__reduce_ex__(protocol)
+        made = self.made_by and self.made_by[0](*self.made_by[1]) == self  # and not changed since
+        return self.made_by if made else super().__reduce_ex__(protocol)
 
 
 def remembered(make: Callable[..., Head]) -> Callable[..., Head]:
@@ -63,7 +64,8 @@ def remembered(make: Callable[..., Head]) -> Callable[..., Head]:
     def factory(*args, **kwargs):
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        return made(*(HEADS.get(a, a) if isinstance(a, str) else a for a in bound.args))
+        return made(*(HEADS.get(a, a) if isinstance(a, str) else float(a) if isinstance(a, int) else a
+                      for a in bound.args))  # fmt: skip
 
     return factory
 
@@ -122,10 +124,13 @@ def temperature(value: float, /) -> Head:
     name = "temperature" if value == 2 else f"temperature({value})"
     source = "Hinton, Vinyals & Dean 2015; Guo et al. 2017"
 
-    def cooled(z):  # the largest is exactly 0, however z / T is rounded
-        return (z - jax.lax.stop_gradient(jnp.max(z, axis=-1, keepdims=True))) / value
+    # The largest is exactly 0, however z / T is rounded.
+    return _softmax_of(lambda z: _below(z) / value, name, f"softmax(z / {value})", source, shift_invariant=True)
 
-    return _softmax_of(cooled, name, f"softmax(z / {value})", source, shift_invariant=True)
+
+def _below(z):
+    """Scores less their largest, which no softmax notices."""
+    return z - jax.lax.stop_gradient(jnp.max(z, axis=-1, keepdims=True))
 
 
 def _log_square_plus(z, offset):
@@ -153,7 +158,7 @@ _TAYLOR = _softmax_of(
     ordered=False,
 )
 _SIGSOFTMAX = _softmax_of(
-    lambda z: z + jax.nn.log_sigmoid(z), "sigsoftmax", "exp(zₖ) σ(zₖ) / Σⱼ exp(zⱼ) σ(zⱼ)", "Kanai et al. 2018"
+    lambda z: _below(z) + jax.nn.log_sigmoid(z), "sigsoftmax", "exp(zₖ) σ(zₖ) / Σⱼ exp(zⱼ) σ(zⱼ)", "Kanai et al. 2018"
 )
 
 

@@ -78,6 +78,8 @@ def weighted_mean(
     """
     losses, labels = jnp.asarray(losses), jnp.asarray(labels)
     losses = losses.astype(jnp.promote_types(losses.dtype, jnp.float32)) if losses.dtype.kind in "iub" else losses
+    if losses.shape != labels.shape:
+        raise ValueError(f"losses of shape {losses.shape}, labels of shape {labels.shape}; expected one shape for both")
     weights = jnp.ones(losses.shape, np.promote_types(losses.dtype, jnp.float32))
     if sample_weight is not None:
         sample_weight = jnp.asarray(sample_weight)

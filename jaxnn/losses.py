@@ -46,7 +46,7 @@ def with_label_smoothing(head: str | Head = "softmax", alpha: float = 0.1) -> He
         every = jax.lax.broadcasted_iota(labels.dtype, (classes, *labels.shape), 0)
         losses = jax.vmap(head.loss, (None, 0), -1)(scores, every)
         possible = losses < jnp.inf
-        share = 1 / jnp.sum(possible, axis=-1, keepdims=True, dtype=losses.dtype)
+        share = 1 / jnp.maximum(jnp.sum(possible, axis=-1, keepdims=True, dtype=losses.dtype), 1)
         mean = jnp.sum(jnp.where(possible, losses, 0) * share, axis=-1)
         return (1 - alpha) * head.loss(scores, labels) + alpha * mean
 
@@ -69,7 +69,9 @@ def with_focal_loss(head: str | Head = "softmax", gamma: float = 2.0) -> Head:
         raise ValueError(f"with_focal_loss: gamma={gamma}; expected a number of at least 0, e.g. 2.0")
 
     def loss(scores, labels):
-        miss = _miss(head.probabilities(scores), labels)
+        p = head.probabilities(scores)
+        truth = jnp.sum(one_hot(labels, p) * p, axis=-1)
+        miss = jnp.where(truth > 0, _miss(p, labels), 1)  # flat where p_y is 0, and the loss large or infinite
         # Where γ < 1 the slopes of miss^γ are infinite at zero; the second overflows below the root of the smallest.
         least = jnp.finfo(miss.dtype).tiny ** 0.5
         return jnp.where(miss > least, miss, least) ** gamma * head.loss(scores, labels)

@@ -66,8 +66,7 @@ def tanh(x):
 
 @tanh.__wrapped__.defjvp
 def _(primals, tangents):
-    value, slope = _tanh_parts(*primals)
-    return value, slope * tangents[0]
+    return tanh(*primals), _tanh_parts(*primals)[1] * tangents[0]
 
 
 def _tanh_parts(x):
@@ -99,9 +98,16 @@ def penalized_tanh(x, slope=0.25):
 
 
 @floating
+@jax.custom_jvp
 def arctan(x):
     """arctan x. Source: Kamruzzaman & Aziz 2002."""
     return jnp.arctan(x)
+
+
+@arctan.__wrapped__.defjvp
+def _(primals, tangents):
+    x = _within_squares(*primals)
+    return arctan(*primals), tangents[0] / (1 + x * x)
 
 
 @floating
@@ -115,7 +121,8 @@ def soft_sign(x):
 @soft_sign.__wrapped__.defjvp
 def _(primals, tangents):
     (x,), (dx,) = primals, tangents
-    return soft_sign(x), dx / jnp.square(1 + jnp.where(x <= 0, -x, x))
+    r = 1 / (1 + jnp.where(x <= 0, -x, x))
+    return soft_sign(x), dx * r * r
 
 
 @floating
@@ -141,7 +148,8 @@ def _within_squares(x):
 @floating
 def laplace(x, mean=0.5**0.5, deviation=(4 * math.pi) ** -0.5):
     """½ (1 + erf((x − μ) / (σ √2))), μ = √½, σ = √(1 / 4π). Source: Ma et al. 2022, Mega."""
-    return jax.lax.erfc((mean - x) * (1 / (deviation * math.sqrt(2)))) / 2  # 1 + erf would lose the left tail
+    c = jnp.clip(x, -100, 100)  # beyond, it is 0 or 1
+    return jax.lax.erfc((mean - c) * (1 / (deviation * math.sqrt(2)))) / 2  # 1 + erf would lose the left tail
 
 
 @floating

@@ -427,7 +427,15 @@ def _check_rows(name, x, y) -> None:
     for place, leaf in leaves.items():
         if not jnp.issubdtype(leaf.dtype, jnp.number) and leaf.dtype != bool:
             raise ValueError(f"{name}: {place} has dtype {leaf.dtype}; expected numbers: encode or drop what is none.")
-        if isinstance(leaf, jax.core.Tracer) or not jnp.issubdtype(leaf.dtype, jnp.inexact):
+        if isinstance(leaf, jax.core.Tracer) or leaf.dtype == bool:
+            continue
+        if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+            held = jnp.iinfo(jax.dtypes.canonicalize_dtype(leaf.dtype))
+            if leaf.min() < held.min or leaf.max() > held.max:
+                raise ValueError(
+                    f"{name}: {place} holds whole numbers from {leaf.min()} to {leaf.max()}, and JAX has {held.dtype}: "
+                    "give them as floating point, scaled"
+                )
             continue
         with np.errstate(over="ignore"):  # 1e39 is finite in float64 alone
             finite = np.isfinite(np.asarray(leaf, jax.dtypes.canonicalize_dtype(leaf.dtype)))

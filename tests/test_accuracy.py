@@ -6,12 +6,24 @@ Run as a script it prints the table: the largest errors of value and derivative 
 import functools
 import sys
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnn import ACTIVATIONS, HEADS, METRICS, ensemble, get_activation, get_head, losses, maxout, parametric
+from jaxnn import (
+    ACTIVATIONS,
+    HEADS,
+    METRICS,
+    ensemble,
+    get_activation,
+    get_head,
+    losses,
+    maxout,
+    parametric,
+    weighted_mean,
+)
 
 ELEMENTWISE = [a for a in [*ACTIVATIONS.values(), parametric("silu")] if a.inputs == a.outputs == 1]
 DTYPES = (jnp.float16, jnp.bfloat16, jnp.float32)
@@ -20,28 +32,47 @@ WAVES = ("snake", "sinlu")  # slopes such as 1 + sin x have double zeros: there 
 
 
 def inputs(dtype) -> np.ndarray:
-    """All numbers of a 16-bit type, as many of float32; without the subnormal ones, which XLA may flush to 0."""
+    """All numbers of a 16-bit type, as many of float32; 1 in place of NaN, infinities and what XLA may flush to 0."""
     bits = np.arange(2**16)
     single = (bits * 2**16 + 12345).astype(np.uint32)
     x = single.view(dtype) if dtype == jnp.float32 else bits.astype(np.uint16).view(dtype)
     with np.errstate(invalid="ignore"):
         wide = x.astype(np.float64)
-    return x[np.isfinite(wide) & ((np.abs(wide) >= float(jnp.finfo(dtype).tiny)) | (wide == 0))]
+    normal = np.isfinite(wide) & ((np.abs(wide) >= float(jnp.finfo(dtype).tiny)) | (wide == 0))
+    return np.where(normal, x, np.ones((), dtype))
 
 
 def along(fn, x):
     return jax.jvp(fn, (x,), (jnp.ones_like(x),))
 
 
+def params_in(activation, dtype) -> list[float]:
+    """The initial parameters as the dtype has them, so that float64 computes the same function."""
+    return [float(np.asarray(value, dtype)) for _, value in activation.params]
+
+
 def at_start(activation, dtype):
-    """φ at its initial parameters, as the dtype has them; so that float64 computes the same function."""
-    params = [float(np.asarray(value, dtype)) for _, value in activation.params]
+    """φ at its initial parameters."""
+    params = params_in(activation, dtype)
     return lambda x: activation.fn(x, *(jnp.full_like(x, value) for value in params))
+
+
+@jax.jit
+def wide(x, params):
+    """φ, φ′ and φ″ of all activations: one program for all dtypes."""
+    found = {}
+    for one in ELEMENTWISE:
+
+        def fn(x, one=one):
+            return one.fn(x, *(jnp.full_like(x, value) for value in params[one.name]))
+
+        found[one.name] = *along(fn, x), along(lambda x: along(fn, x)[1], x)[1]
+    return found
 
 
 @functools.cache
 def evaluated(dtype):
-    """By name: φ, φ′ by reverse and by forward mode in the dtype; φ, φ′ and φ″ in float64. Two programs."""
+    """By name: φ, φ′ by reverse and by forward mode in the dtype; φ, φ′ and φ″ in float64."""
 
     @jax.jit
     def narrow(x):
@@ -51,17 +82,11 @@ def evaluated(dtype):
             modes[one.name] = value, *back(jnp.ones_like(x)), along(at_start(one, dtype), x)[1]
         return modes
 
-    @jax.jit
-    def wide(x):
-        def three(fn):
-            return *along(fn, x), along(lambda x: along(fn, x)[1], x)[1]
-
-        return {one.name: three(at_start(one, dtype)) for one in ELEMENTWISE}
-
     x = inputs(dtype)
     found = jax.device_get(narrow(x))
     with jax.enable_x64(True):
-        return found, jax.device_get(wide(x.astype(np.float64)))
+        params = {one.name: params_in(one, dtype) for one in ELEMENTWISE}
+        return found, jax.device_get(wide(x.astype(np.float64), params))
 
 
 def errors(activation, dtype):
@@ -151,14 +176,19 @@ def test_whole_numbers_have_the_value_of_the_float(dtype):
         return out
 
     expected = jax.jit(values)(x.astype(jnp.float32))
-    for way in (values, jax.jit(values)):
+    for way in (values, jax.jit(values)) if dtype is jnp.int32 else (jax.jit(values),):
         for name, value in way(x).items():
             assert value.dtype == jnp.float32, name
             np.testing.assert_allclose(value, expected[name], rtol=2e-6, err_msg=name)
 
 
+def test_whole_numbers_of_64_bits_do_not_wrap():
+    for number in (np.array([2**40]), np.array([2**63 + 5], np.uint64)):
+        np.testing.assert_allclose(get_activation("relu").fn(number), number.astype(float), rtol=1e-6)
+
+
 def test_python_numbers_and_truth_values():
-    for one in ELEMENTWISE:
+    for one in ELEMENTWISE[::4]:
         for number in (3, True):
             found, expected = (one.fn(x, *(v for _, v in one.params)) for x in (number, jnp.float32(number)))
             np.testing.assert_allclose(found, expected, err_msg=one.name)
@@ -169,17 +199,17 @@ def test_python_numbers_and_truth_values():
 @pytest.mark.parametrize("dtype", INTEGERS, ids=lambda d: np.dtype(d).name)
 def test_whole_scores_and_probabilities(dtype):
     y = jnp.array([0, 1, 1, 0])
-    for head in HEADS.values():
-        z = numbers(dtype, (4, head.scores(2)))
-        for found, expected in (
-            (head.probabilities(z), head.probabilities(z.astype(jnp.float32))),
-            (head.loss(z, y), head.loss(z.astype(jnp.float32), y)),
-        ):
-            assert found.dtype == jnp.float32
-            np.testing.assert_array_equal(found, expected, head.name)
-    p = jnp.asarray(np.eye(2)[[0, 1, 0, 0]], dtype)
-    for metric in METRICS.values():
-        np.testing.assert_array_equal(metric.fn(p, y), metric.fn(p.astype(jnp.float32), y), metric.name)
+
+    @jax.jit
+    def values(scores, p):
+        heads = {name: (head.probabilities(scores[name]), head.loss(scores[name], y)) for name, head in HEADS.items()}
+        return heads, {name: metric.fn(p, y) for name, metric in METRICS.items()}
+
+    scores = {name: numbers(dtype, (4, head.scores(2))) for name, head in HEADS.items()}
+    whole = scores, jnp.asarray(np.eye(2)[[0, 1, 0, 0]], dtype)
+    found, expected = values(*whole), values(*jax.tree.map(lambda a: a.astype(jnp.float32), whole))
+    chex.assert_trees_all_equal_dtypes(found, expected)
+    chex.assert_trees_all_close(found, expected, rtol=1e-6)
 
 
 # Masked classes and scores at the ends of the range.
@@ -210,7 +240,7 @@ def masked(head):
     return [0.3, -np.inf, -1.2, 2.0][: head.scores(4)], 1
 
 
-@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float32], ids=lambda d: d.__name__)
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.float32], ids=lambda d: d.__name__)
 def test_a_masked_class_has_no_probability_and_no_part_in_the_loss(dtype):
     def all_of(head):
         scores, out = masked(head)
@@ -219,13 +249,13 @@ def test_a_masked_class_has_no_probability_and_no_part_in_the_loss(dtype):
         others = [y for y in range(2 if len(scores) == 1 else 4) if y != out]
         return head.probabilities(z), [one(z, jnp.array(y)) for y in others], head.loss(z, jnp.array(out))
 
-    for way in (lambda f: f, jax.jit):
-        for head, (p, others, of_masked) in zip(ALL_HEADS, way(lambda: [all_of(h) for h in ALL_HEADS])(), strict=True):
-            assert p[masked(head)[1]] == 0, head.name
-            np.testing.assert_allclose(np.asarray(p, float).sum(), 1, rtol=0.02, err_msg=head.name)
-            for value, slope in others:
-                assert np.isfinite([float(value), *np.asarray(slope, float)]).all(), head.name
-            assert of_masked == (2 if "squared" in head.name else np.inf) or "squared" in head.name, head.name
+    found = jax.device_get(jax.jit(lambda: [all_of(head) for head in ALL_HEADS])())
+    for head, (p, others, of_masked) in zip(ALL_HEADS, found, strict=True):
+        assert p[masked(head)[1]] == 0, head.name
+        np.testing.assert_allclose(np.asarray(p, float).sum(), 1, rtol=0.02, err_msg=head.name)
+        for value, slope in others:
+            assert np.isfinite([float(value), *np.asarray(slope, float)]).all(), head.name
+        assert of_masked == np.inf or "squared" in head.name, head.name
 
 
 def test_a_masked_class_is_as_if_it_were_not_there():
@@ -236,7 +266,7 @@ def test_a_masked_class_is_as_if_it_were_not_there():
             np.testing.assert_allclose(head.loss(z, y), head.loss(z[jnp.array([0, 2, 3])], jnp.array(1)), rtol=1e-6)
 
 
-@pytest.mark.parametrize(("dtype", "far"), [(jnp.float32, 3e38), (jnp.float16, 6e4), (jnp.bfloat16, 3e38)])
+@pytest.mark.parametrize(("dtype", "far"), [(jnp.float32, 3e38), (jnp.float16, 6e4)])
 def test_scores_at_the_ends_of_the_range(dtype, far):
     """Probabilities, slopes, and losses that the dtype can hold, by float64; on top is a share of a head's own loss."""
 
@@ -257,8 +287,9 @@ def test_scores_at_the_ends_of_the_range(dtype, far):
         true = jax.device_get(jax.jit(all_of)([z.astype(np.float64) for z in scores]))
     for head, (p, value, slope), (_, exact, _) in zip(ALL_HEADS, found, true, strict=True):
         np.testing.assert_allclose(np.asarray(p, float).sum(-1), 1, rtol=0.02, err_msg=head.name)
-        assert np.isfinite(np.asarray(value, float)[exact < float(jnp.finfo(dtype).max) / 4]).all(), head.name
-        assert np.isfinite(np.asarray(slope, float)).all(), head.name
+        held = exact < float(jnp.finfo(dtype).max) / 4
+        assert np.isfinite(np.asarray(value, float)[held]).all(), head.name
+        assert np.isfinite(np.asarray(slope, float)[held]).all(), head.name
 
 
 def test_the_old_product_with_a_one_hot_would_lose_a_masked_class():
@@ -282,11 +313,40 @@ def test_a_temperature_is_finite_at_large_scores_under_jit(value):
     assert np.isfinite(slope).all()
 
 
-@pytest.mark.parametrize("gamma", [0.3, 0.5, 0.9, 2.0])
-def test_focal_losses_have_second_derivatives_on_saturated_rows(gamma):
-    for z in ([50.0, 0.0], [200.0, 0.0], [1e4, 0.0], [0.0, 50.0], [0.0, 0.0]):
-        second = jax.hessian(losses.with_focal_loss("softmax", gamma).loss)(jnp.array(z), jnp.array(0))
-        assert np.isfinite(second).all()
+def test_a_row_of_no_weight_has_no_gradient_although_its_class_is_masked():
+    z, y = jnp.array([[0, -jnp.inf, 1], [1, 2, 0]]), jnp.array([1, 0])
+    for head in ALL_HEADS:
+        if len(masked(head)[0]) == 4:
+            slopes = jax.grad(lambda z, h=head: weighted_mean(h.loss(z, y), y, sample_weight=jnp.array([0.0, 1])))(z)
+            np.testing.assert_array_equal(slopes[0], 0, head.name)
+            assert np.isfinite(slopes[1]).all()
+
+
+@pytest.mark.parametrize(
+    "name",
+    "lisht swish gelu_tanh tanh_shrink gelu arctan soft_sign laplace quick_gelu isru elu".split(),
+)
+def test_second_derivatives_are_finite_far_out_and_right_where_the_function_is_flat(name):
+    one = at_start(get_activation(name), jnp.float32)
+    second = jax.jit(jax.vmap(jax.grad(jax.grad(one))))
+    far = jnp.array([1e10, 1e20, 3e38])
+    assert np.isfinite(second(jnp.concatenate([-far, far]))).all()
+    x = np.float32([-20, -12, -6, 6, 12, 16.66])
+    with jax.enable_x64(True):
+        exact = np.asarray(jax.vmap(jax.grad(jax.grad(one)))(x.astype(np.float64)))
+    np.testing.assert_allclose(second(x), exact, rtol=2e-3, atol=1e-30)
+
+
+def test_focal_losses_have_second_derivatives_on_saturated_rows():
+    z = jnp.array([[50.0, 0.0], [200.0, 0.0], [1e4, 0.0], [0.0, 50.0], [0.0, 0.0]])
+    gammas = (0.3, 0.5, 0.9, 2.0)
+
+    @jax.jit
+    def second(z):
+        return [jax.vmap(jax.hessian(losses.with_focal_loss("softmax", g).loss), (0, None))(z, 0 * one) for g in gammas]
+
+    one = jnp.array(0)
+    assert np.isfinite(second(z)).all()
 
 
 @pytest.mark.parametrize("way", ["eager", "jit", "ensemble, small", "ensemble, large"])

@@ -137,7 +137,7 @@ REFERENCES = {
     "bilinear": lambda a, b: a * b,
     "maxout": max,
     "maxout(3)": max,
-    "parametric(silu)": lambda x, w: x + (x * _sigma(x) - x) * w,
+    "parametric(silu)": lambda x, w: w * x * _sigma(x) + (1 - w) * x,
     "crelu": lambda x: (_ramp(x), _ramp(-x)),
 }
 

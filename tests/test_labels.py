@@ -79,6 +79,13 @@ def test_errors(call, message):
         call()
 
 
+@pytest.mark.parametrize(("losses", "labels"), [((4, 1), (4,)), ((4,), (4, 1)), ((3,), (1,)), ((3,), (2,))])
+@pytest.mark.parametrize("class_weight", [None, [1.0, 3.0]])
+def test_losses_and_labels_of_other_shapes_are_refused(losses, labels, class_weight):
+    with pytest.raises(ValueError, match="expected one shape for both"):
+        weighted_mean(jnp.ones(losses), jnp.zeros(labels, int), class_weight)
+
+
 @pytest.mark.parametrize("labels", [[0, 1, 2], [0, 1, -1]])
 def test_a_label_beyond_the_class_weights_is_refused(labels):
     """It had weight zero, and the mean forgot its row."""

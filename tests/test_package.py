@@ -13,8 +13,8 @@ import jaxnn
 PACKAGE = Path(jaxnn.__file__).parent
 LIBRARY = [
     {"names", "dtypes"},
-    {"labels", "data", "perceptron", "training", "ensembles", "initializers", "sigmoids", "elementary"},
-    {"heads", "metrics", "rectifiers"},
+    {"labels", "data", "perceptron", "training", "ensembles", "initializers", "sigmoids"},
+    {"heads", "metrics", "elementary", "rectifiers"},
     {"gated", "losses"},
     {"activations"},
     {"families", "propagation"},

@@ -1,5 +1,6 @@
 """Whatever describes a network can be sent to another process, and comes back equal: nothing is compiled again."""
 
+import dataclasses
 import pickle
 
 import jax
@@ -55,7 +56,15 @@ def test_a_record_of_ones_own_that_closes_over_something_is_refused_not_changed(
             pickle.dumps(record)
 
 
+def test_a_head_that_was_changed_does_not_come_back_as_it_was():
+    changed = dataclasses.replace(temperature(3.0), name="mine", log_loss=False)
+    with pytest.raises((AttributeError, pickle.PicklingError)):
+        pickle.dumps(changed)
+
+
 def test_one_head_for_the_same_arguments_however_they_are_given():
+    assert temperature(3) is temperature(3.0)
+    assert entmax(2) is HEADS["sparsemax"]
     assert losses.with_focal_loss() == losses.with_focal_loss("softmax", gamma=2.0)
     assert losses.with_focal_loss() == losses.with_focal_loss(HEADS["softmax"], 2.0)
     assert losses.with_focal_loss() != losses.with_focal_loss(gamma=1.0)

@@ -160,12 +160,17 @@ def scaling(x):
     >>> scaling(np.array([[1.0], [3.0]]))(np.array([[5.0]])).tolist()
     [[3.0]]
     """
-    scales = jax.tree.map(lambda leaf: data.fit_scaling(leaf) if leaf.dtype.kind == "f" else None, x)
+    return Scaled(jax.tree.map(lambda leaf: data.fit_scaling(leaf) if leaf.dtype.kind == "f" else None, x))
 
-    def scaled(rows):
-        return jax.tree.map(lambda leaf, one: leaf if one is None else one(leaf), rows, scales)
 
-    return scaled
+class Scaled(NamedTuple):
+    """The scaling of every array of the rows; None for codes."""
+
+    scales: Any
+
+    def __call__(self, rows):
+        """Rows as they come, scaled."""
+        return jax.tree.map(lambda leaf, one: leaf if one is None else one(leaf), rows, self.scales)
 
 
 def _rows(x, rows):
