@@ -25,8 +25,7 @@ def slopes(fn, arguments):
     return jax.jit(jax.vmap(jax.grad(fn, tuple(range(len(arguments))))))(*arguments)
 
 
-@pytest.mark.parametrize("params", [0, 1, 2])
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize(("params", "dtype"), [(0, jnp.float32), (1, jnp.float32), (2, jnp.bfloat16)])
 def test_it_is_the_one_that_was_chosen(params, dtype):
     several = family(params)
     assert len(several) > 2

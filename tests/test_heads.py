@@ -371,7 +371,7 @@ def test_softmax_and_sigmoid_losses_are_optax_losses():
     [
         (lambda: get("sofmax"), "unknown head 'sofmax'; did you mean 'softmax'"),
         (lambda: get(3), "unknown head 3; known: 'softmax'"),
-        (lambda: temperature(0), "value=0; expected a number above 0"),
+        (lambda: temperature(0), "value=0.0; expected a number above 0"),
         (lambda: entmax(0.5), "alpha=0.5; expected 1"),
         (lambda: entmax(float("nan")), "alpha=nan"),
         (lambda: HEADS["sigmoid"].scores(3), "2 classes, not 3; use 'softmax'"),
