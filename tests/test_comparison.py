@@ -157,10 +157,10 @@ def trained(folder):
 
 class TestTrained:
     def test_pairs_share_rows_raw_weights_and_order(self, trained):
-        """One function under two names makes the same runs, seed by seed."""
+        """One function under two names makes the same runs, seed by seed; one's own has a program of its own."""
         one, other = (trained.verdict.where(activation=name) for name in ("relu", "same"))
         for name in ("seed", "split", "learning_rate", "test_rows", "test_loss", "target_step", "curve_loss"):
-            np.testing.assert_array_equal(one[name], other[name])
+            np.testing.assert_allclose(one[name], other[name], rtol=1e-4, atol=1e-5)
         assert len(set(one["curve_loss"][:, 0].tolist())) == 10
 
     def test_the_numbers_are_those_of_a_trial_replayed(self, trained):
