@@ -134,14 +134,12 @@ def test_value_and_derivatives_are_within_the_bound_over_the_whole_range(activat
     ("name", "old", "dtype"),
     [
         ("gelu", lambda x: x * jax.lax.erfc(x * -np.sqrt(0.5).astype(np.float16)) / 2, jnp.float16),
-        ("elu", lambda x: jnp.where(x > 0, x, jnp.expm1(jnp.minimum(x, 0))), jnp.float32),
         ("isru", lambda x: x / jnp.sqrt(1 + x * x), jnp.float32),
-        ("lisht", lambda x: x * jnp.tanh(x), jnp.float32),
         ("soft_sign", lambda x: x / (1 + jnp.abs(x)), jnp.float32),
     ],
 )
 def test_as_it_was_written_before_it_is_not(name, old, dtype, monkeypatch):
-    """Negative control."""
+    """Negative control; of expm1 and tanh newer versions of JAX have mended the derivatives themselves."""
     x = inputs(dtype)
     found = jax.device_get(jax.jit(lambda x: (old(x), jax.vmap(jax.grad(old))(x), along(old, x)[1]))(x))
     true = evaluated(dtype)[1]
