@@ -45,7 +45,7 @@ class Activation:
     """A function and what is known about it; for the user's own callables only the name and the function.
 
     Facts hold at the default constants and the initial parameters. At ±∞ an activation has its limits, NaN where there
-    are none; NaN gives NaN.
+    are none; NaN gives NaN. Numbers below the smallest normal one of float32 may count as 0, as XLA has it.
     """
 
     name: str
