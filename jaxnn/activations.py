@@ -8,6 +8,7 @@ import inspect
 import math
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, reduce
 from math import expm1, inf, log, nan
@@ -72,10 +73,10 @@ class Activation:
 
     def __reduce_ex__(self, protocol):
         """Pickled as its name where that is how to get it: it comes back as the same record."""
-        try:
-            return (get, (self.name,)) if get(self.name) is self else super().__reduce_ex__(protocol)
-        except ValueError:
-            return super().__reduce_ex__(protocol)
+        with suppress(ValueError):  # an unknown name
+            if get(self.name) is self:
+                return get, (self.name,)
+        return super().__reduce_ex__(protocol)
 
     @property
     def constants(self) -> dict[str, float]:
@@ -342,9 +343,9 @@ def get(activation: str | Activation | Callable) -> Activation:
     if isinstance(activation, Activation):
         return activation
     if isinstance(activation, str):
-        names, call = _names(), re.fullmatch(r"(maxout|parametric)\((.+)\)", activation.lower().replace(" ", ""))
-        if call and (call[1] == "parametric" or call[2].isdigit()):
-            return parametric(call[2]) if call[1] == "parametric" else maxout(int(call[2]))
+        names, call = _names(), re.fullmatch(r"maxout\((\d+)\)|parametric\((.+)\)", activation.lower().replace(" ", ""))
+        if call:
+            return maxout(int(call[1])) if call[1] else parametric(call[2])
         if _plain(activation) not in names:
             spelled = {name for record in ACTIVATIONS.values() for name in (record.name, *record.aliases)}
             raise ValueError(f"unknown activation {activation!r}; {nearest(activation.lower(), sorted(spelled))}")

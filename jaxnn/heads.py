@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from .dtypes import floating
-from .labels import one_hot
+from .labels import of_class, one_hot
 from .names import nearest
 from .sigmoids import sigmoid
 
@@ -64,10 +64,16 @@ def remembered(make: Callable[..., Head]) -> Callable[..., Head]:
     def factory(*args, **kwargs):
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        return made(*(HEADS.get(a, a) if isinstance(a, str) else float(a) if isinstance(a, int) else a
-                      for a in bound.args))  # fmt: skip
+        return made(*map(_argument, bound.args))
 
     return factory
+
+
+def _argument(given):
+    """The head of a name, and the float of a whole number, which the cache would tell apart."""
+    if isinstance(given, str):
+        return HEADS.get(given, given)
+    return float(given) if isinstance(given, int) else given
 
 
 def _stated(value, slope):
@@ -87,13 +93,8 @@ def _stated(value, slope):
 # Softmax of the scores, each transformed first: p = softmax(g(z)), ∂L/∂z = (p − e_y) g′(z).
 
 
-def _of_class(targets, values):
-    """v_y, where others may be infinite. A gather would neither fuse nor vectorize over networks."""
-    return jnp.sum(jnp.where(targets > 0, values, 0), axis=-1)
-
-
 _cross_entropy = _stated(
-    lambda scores, targets: -_of_class(targets, jax.nn.log_softmax(scores, axis=-1)),
+    lambda scores, targets: -of_class(targets, jax.nn.log_softmax(scores, axis=-1)),
     lambda scores, targets: jax.nn.softmax(scores, axis=-1) - targets,
 )
 
@@ -221,7 +222,7 @@ def _log_stick(scores):
 @floating
 def _stick_loss(scores, labels):
     log_p = _log_stick(scores)
-    return -_of_class(one_hot(labels, log_p), log_p)
+    return -of_class(one_hot(labels, log_p), log_p)
 
 
 _STICK_BREAKING = Head(

@@ -51,6 +51,15 @@ def one_hot(labels: jax.Array, rows: jax.Array) -> jax.Array:
     return jax.nn.one_hot(labels, rows.shape[-1], dtype=rows.dtype)
 
 
+def of_class(targets, values) -> jax.Array:
+    """v_y of values (…, classes) for the unit vectors e_y; the others may be infinite, which e_y · v would not bear.
+
+    >>> of_class(jnp.array([0.0, 1.0]), jnp.array([-jnp.inf, 3.0])).item()
+    3.0
+    """
+    return jnp.sum(jnp.where(targets > 0, values, 0), axis=-1)
+
+
 def weighted_mean(
     losses: jax.Array,
     labels: jax.Array,

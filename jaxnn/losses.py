@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from .dtypes import floating
 from .heads import Head, get, remembered
-from .labels import one_hot
+from .labels import of_class, one_hot
 
 
 def _with_loss(head, name, loss, formula, source):
@@ -70,8 +70,8 @@ def with_focal_loss(head: str | Head = "softmax", gamma: float = 2.0) -> Head:
 
     def loss(scores, labels):
         p = head.probabilities(scores)
-        truth = jnp.sum(one_hot(labels, p) * p, axis=-1)
-        miss = jnp.where(truth > 0, _miss(p, labels), 1)  # flat where p_y is 0, and the loss large or infinite
+        right = of_class(one_hot(labels, p), p)
+        miss = jnp.where(right > 0, _miss(p, labels), 1)  # flat where p_y is 0, and the loss large or infinite
         # Where γ < 1 the slopes of miss^γ are infinite at zero; the second overflows below the root of the smallest.
         least = jnp.finfo(miss.dtype).tiny ** 0.5
         return jnp.where(miss > least, miss, least) ** gamma * head.loss(scores, labels)
@@ -130,8 +130,7 @@ def _margin(head, name, cost, formula, source):
         z = jnp.pad(scores, [*[(0, 0)] * labels.ndim, (missing, 0)])
         targets = one_hot(labels, z)
         # optax's two take float32 one-hots and a batched dot product: neither keeps the dtype, nor fuses.
-        of_truth = jnp.sum(jnp.where(targets > 0, z, 0), axis=-1)
-        return jnp.max(z + cost * (1 - targets), axis=-1) - of_truth
+        return jnp.max(z + cost * (1 - targets), axis=-1) - of_class(targets, z)
 
     return _with_loss(head, name, loss, formula, source)
 

@@ -160,8 +160,8 @@ def _squareplus_parts(x, b):
     """|x|, r = √(x² + b) and (r − |x|) / 2 = b / 2 / (r + |x|)."""
     size = jnp.where(x < 0, -x, x)
     within = jnp.minimum(size, math.sqrt(float(jnp.finfo(jnp.result_type(x)).max)) / 2)  # beyond, r is |x|
-    root = jnp.sqrt(within * within + b)
-    return size, jnp.maximum(root, size), b / 2 / (jnp.maximum(root, size) + size)
+    root = jnp.maximum(jnp.sqrt(within * within + b), size)
+    return size, root, b / 2 / (root + size)
 
 
 @floating

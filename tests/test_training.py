@@ -36,6 +36,15 @@ NETWORK = Network(init, apply)
 ADAM = {"learning_rate": 0.05}
 
 
+@pytest.mark.parametrize("numbers", [[[2**40, 1], [2**41, 0]], [[-(2**31) - 1, 1], [5, 0]]])
+def test_whole_numbers_that_would_wrap_are_refused(numbers):
+    network = Network(lambda key: jnp.zeros((2, 2)), lambda w, x: x @ w)
+    loss = optax.losses.softmax_cross_entropy_with_integer_labels
+    rows = np.array(numbers), np.array([0, 1])
+    with pytest.raises(ValueError, match=r"holds whole numbers .* give them as floating point"):
+        fit(jax.random.key(0), network, rows, optax.sgd, {"learning_rate": 0.1}, loss=loss, epochs=1)
+
+
 def test_equals_a_plain_loop():
     """Minibatches in the documented order, Adam, one Python loop: the same parameters."""
     key = jax.random.key(3)

@@ -285,6 +285,7 @@ def _job(group, splits, root, measure, block, folder, order) -> "_Job":
     own = len(splits) > 1 and weights <= SMALL
     split = group.columns["split"]
     together = [np.arange(len(split))] if own else [np.flatnonzero(split == one) for one in dict.fromkeys(split)]
+    # With rows of their own networks fill whatever block was asked for, so that sweeps of other sizes share a program.
     wanted = block if block and own else min(block or group.size, max(map(len, together)))
     most = min(_at_once(built, params, parts, recipe) * jax.local_device_count(), wanted)
     rows = order(splits.train_rows, recipe)
