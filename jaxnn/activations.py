@@ -221,7 +221,7 @@ ACTIVATIONS: dict[str, Activation] = {
         _row(elementary.sin, "[-1, 1]", False, inf, 1.520866623, True, limits=(nan, nan)),
         _row(elementary.cos, "[-1, 1]", False, inf, 1.3272506, True, limits=(nan, nan)),
         _row(elementary.snake, "(-inf, inf)", True, inf, 0.8745809829, True, params={"alpha": 1.0}, limits=(nan, nan)),
-        _row(elementary.rational, "(-inf, inf)", False, inf, 1.580696626, True, params=_RATIONAL),
+        _row(elementary.rational, "(-inf, inf)", False, inf, 1.580696626, True, params=_RATIONAL, ulp=8),
         _row(elementary.hard_shrink, "(-inf, inf)", True, -1, 1.015796355, False, kinks=((-0.5, 0), (0.5, 0))),
         _row(elementary.soft_shrink, "(-inf, inf)", True, 0, 1.544360528, False, kinks=((-0.5, 0), (0.5, 0))),
         _row(elementary.tanh_shrink, "(-inf, inf)", True, inf, 2.33836753, False),

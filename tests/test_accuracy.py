@@ -1,16 +1,17 @@
-"""Every function over the whole range of every dtype, against float64, which mpmath bounds in test_activations.
+"""Every function over the whole range of every dtype: the narrow ones against float64, and that against mpmath.
 
-Run as a script it prints the table: the largest errors of value and derivative of each activation in each dtype.
+Run as a script it prints the table: the largest errors of value and derivative of each activation in each dtype, in
+each way to call it.
 """
 
 import functools
-import sys
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from textbook import REFERENCES, m
 
 from jaxnn import (
     ACTIVATIONS,
@@ -26,13 +27,20 @@ from jaxnn import (
 )
 
 ELEMENTWISE = [a for a in [*ACTIVATIONS.values(), parametric("silu")] if a.inputs == a.outputs == 1]
-DTYPES = (jnp.float16, jnp.bfloat16, jnp.float32)
-SLOPE = 16  # in the units below, of every derivative
+DTYPES = (jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64)
+WAYS = ("jit", "eager", "ensemble, small", "ensemble, large")
+VALUE, SLOPE = 0.6, 16  # in the units below, of values (but see the record for float32) and of derivatives
 WAVES = ("snake", "sinlu")  # slopes such as 1 + sin x have double zeros: there their errors are those of 1
 
 
 def inputs(dtype) -> np.ndarray:
-    """All numbers of a 16-bit type, as many of float32; 1 in place of NaN, infinities and what XLA may flush to 0."""
+    """All numbers of a 16-bit type, as many of float32, a grid of float64.
+
+    1 in place of NaN, infinities and what XLA may flush to 0.
+    """
+    if dtype == jnp.float64:
+        x = np.concatenate([np.geomspace(1e-3, 800, 100), np.geomspace(1e-30, 1e30, 61)])
+        return np.concatenate([-x, x])
     bits = np.arange(2**16)
     single = (bits * 2**16 + 12345).astype(np.uint32)
     x = single.view(dtype) if dtype == jnp.float32 else bits.astype(np.uint16).view(dtype)
@@ -47,7 +55,7 @@ def along(fn, x):
 
 
 def params_in(activation, dtype) -> list[float]:
-    """The initial parameters as the dtype has them, so that float64 computes the same function."""
+    """The initial parameters as the dtype has them, so that a wider one computes the same function."""
     return [float(np.asarray(value, dtype)) for _, value in activation.params]
 
 
@@ -70,63 +78,97 @@ def wide(x, params):
     return found
 
 
+def textbook(activation):
+    """φ, φ′ and φ″ of the definition, by differences of 440 digits."""
+    with m.workdps(440):
+        h, params = m.mpf(10) ** -40, [m.mpf(value) for value in params_in(activation, jnp.float64)]
+        rows = []
+        for x in inputs(jnp.float64).tolist():
+            down, value, up = (REFERENCES[activation.name](m.mpf(x) + s * h, *params) for s in (-1, 0, 1))
+            rows.append([float(value), float((up - down) / (2 * h)), float((up - 2 * value + down) / h**2)])
+    return np.array(rows).T
+
+
 @functools.cache
-def evaluated(dtype):
-    """By name: φ, φ′ by reverse and by forward mode in the dtype; φ, φ′ and φ″ in float64."""
-
-    @jax.jit
-    def narrow(x):
-        modes = {}
-        for one in ELEMENTWISE:
-            value, back = jax.vjp(at_start(one, dtype), x)
-            modes[one.name] = value, *back(jnp.ones_like(x)), along(at_start(one, dtype), x)[1]
-        return modes
-
-    x = inputs(dtype)
-    found = jax.device_get(narrow(x))
+def true(dtype):
+    """By name: φ, φ′ and φ″."""
+    if dtype == jnp.float64:
+        return {one.name: textbook(one) for one in ELEMENTWISE}
     with jax.enable_x64(True):
         params = {one.name: params_in(one, dtype) for one in ELEMENTWISE}
-        return found, jax.device_get(wide(x.astype(np.float64), params))
+        return jax.device_get(wide(inputs(dtype).astype(np.float64), params))
 
 
-def errors(activation, dtype):
+def called(way, fn):
+    """`fn` of an array, called in one way; how wide a product is decides how networks lie."""
+    if way == "eager":
+        return fn
+    if way == "jit":
+        return jax.jit(fn)
+    width = 2 if way == "ensemble, small" else 64
+
+    def networks(x):
+        several = jnp.resize(x, (width, width, -(-x.size // width**2)))
+        found = ensemble(lambda x: fn(x @ jnp.eye(width, dtype=x.dtype)), (-1,))(several)
+        return jax.tree.map(lambda values: values.ravel()[: x.size], found)
+
+    return jax.jit(networks)
+
+
+@functools.cache
+def found(dtype, way):
+    """By name: φ, φ′ by reverse and by forward mode."""
+
+    def modes(x):
+        results = {}
+        for one in ELEMENTWISE:
+            value, back = jax.vjp(at_start(one, dtype), x)
+            results[one.name] = value, *back(jnp.ones_like(x)), along(at_start(one, dtype), x)[1]
+        return results
+
+    with jax.enable_x64(dtype == jnp.float64):
+        return jax.device_get(called(way, modes)(inputs(dtype)))
+
+
+def errors(activation, dtype, results):
     """Of value, reverse and forward derivative: the largest error, and how many of them should be finite and are not.
 
     In units in the last place of the true number, or of what rounding x makes of it where that is more. Numbers below
     the smallest normal one may be 0 on the way, before they are multiplied by x.
     """
     x, info = inputs(dtype).astype(np.float64), jnp.finfo(dtype)
-    found, true = (table[activation.name] for table in evaluated(dtype))
-    value, slope, bend = np.nan_to_num(true)
+    value, slope, bend = np.nan_to_num(true(dtype)[activation.name])
     kink = np.isin(x, [at for at, _ in activation.kinks])
     floor = np.where(activation.name in WAVES, 1.0, 0.0)
     with np.errstate(over="ignore", invalid="ignore"):
         flushed = 4 * float(info.tiny) * (1 + np.abs(x)) ** 2
-        for got, exact, change in ((found[0], value, slope), (found[1], slope, bend), (found[2], slope, bend)):
+        for got, exact, change in zip(results, (value, slope, slope), (slope, bend, bend), strict=True):
             got = got.astype(np.float64)
             should = np.abs(exact) <= float(info.max) * (1 - float(info.eps))
             size = np.maximum(np.maximum(np.abs(exact), np.nan_to_num(np.abs(x * change))), float(info.tiny))
-            size = size if got is value or exact is value else np.maximum(size, floor)
+            size = size if exact is value else np.maximum(size, floor)
             unit = 2.0 ** np.floor(np.log2(size)) * float(info.eps)
             error = np.maximum(np.abs(np.where(should & np.isfinite(got), got - exact, 0)) - flushed, 0) / unit
             error = error if exact is value else np.where(kink, 0, error)
             yield error.max(), int(np.sum(should & ~np.isfinite(got)))
 
 
-def table():
-    """Rows of the table: name, dtype, the three errors, what is not finite but should be."""
-    for activation in ELEMENTWISE:
-        for dtype in DTYPES:
-            largest, wrong = zip(*errors(activation, dtype), strict=True)
-            yield activation, dtype, largest, sum(wrong)
+def bound(activation, dtype) -> float:
+    """Of the error of a value: what is computed in float32 and rounded has half a unit of its own."""
+    double = 128 if activation.name == "shifted_softplus" else 16  # XLA's log1p is 121 units off at −0.413
+    return {jnp.float32: activation.ulp + 0.5, jnp.float64: double}.get(dtype, VALUE)
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: d.__name__)
+@pytest.mark.parametrize(
+    ("dtype", "way"),
+    [(dtype, "jit") for dtype in DTYPES] + [(jnp.float32, way) for way in WAYS[1:]],
+    ids=lambda given: given if isinstance(given, str) else given.__name__,
+)
 @pytest.mark.parametrize("activation", ELEMENTWISE, ids=lambda a: a.name)
-def test_value_and_derivatives_are_within_the_bound_over_the_whole_range(activation, dtype):
-    (value, a), (reverse, b), (forward, c) = errors(activation, dtype)
+def test_value_and_derivatives_are_within_the_bound_over_the_whole_range(activation, dtype, way):
+    (value, a), (reverse, b), (forward, c) = errors(activation, dtype, found(dtype, way)[activation.name])
     assert a + b + c == 0
-    assert value <= (activation.ulp + 0.5 if dtype == jnp.float32 else 0.6)
+    assert value <= bound(activation, dtype)
     assert max(reverse, forward) <= SLOPE
 
 
@@ -136,15 +178,13 @@ def test_value_and_derivatives_are_within_the_bound_over_the_whole_range(activat
         ("gelu", lambda x: x * jax.lax.erfc(x * -np.sqrt(0.5).astype(np.float16)) / 2, jnp.float16),
         ("isru", lambda x: x / jnp.sqrt(1 + x * x), jnp.float32),
         ("soft_sign", lambda x: x / (1 + jnp.abs(x)), jnp.float32),
+        ("sigmoid", jax.nn.sigmoid, jnp.float32),
     ],
 )
-def test_as_it_was_written_before_it_is_not(name, old, dtype, monkeypatch):
+def test_as_it_was_written_before_it_is_not(name, old, dtype):
     """Negative control; of expm1 and tanh newer versions of JAX have mended the derivatives themselves."""
-    x = inputs(dtype)
-    found = jax.device_get(jax.jit(lambda x: (old(x), jax.vmap(jax.grad(old))(x), along(old, x)[1]))(x))
-    true = evaluated(dtype)[1]
-    monkeypatch.setattr(sys.modules[__name__], "evaluated", lambda dtype: ({name: found}, true))
-    (_, a), (reverse, b), (forward, c) = errors(get_activation(name), dtype)
+    results = jax.jit(lambda x: (old(x), jax.vmap(jax.grad(old))(x), along(old, x)[1]))(inputs(dtype))
+    (_, a), (reverse, b), (forward, c) = errors(get_activation(name), dtype, results)
     assert a + b + c > 0 or max(reverse, forward) > 1000
 
 
@@ -347,38 +387,17 @@ def test_focal_losses_have_second_derivatives_on_saturated_rows():
     assert np.isfinite(second(z)).all()
 
 
-@pytest.mark.parametrize("way", ["eager", "jit", "ensemble, small", "ensemble, large"])
-def test_every_way_to_call_is_one_function(way):
-    """Both layouts of `ensemble`: networks last, and first where a product is large."""
-    x = jnp.asarray(np.resize(np.float32([-90, -20, -8, -1, 0, 0.1, 3, 30]), (8, 3)))
-    width = {"ensemble, large": 128}.get(way, 2)
-    weight = jnp.ones((3, width, 2)) / 3
-
-    def slopes(weight, x):
-        return {
-            one.name: jax.grad(lambda w, one=one: jnp.sum(at_start(one, jnp.float32)(x @ w)))(weight)
-            for one in ELEMENTWISE
-        }
-
-    expected = jax.jit(slopes)(weight[..., 0], x)
-    if way.startswith("ensemble"):
-        x = jnp.tile(x, (32, 1)) if width > 2 else x
-        found = jax.jit(ensemble(slopes, (-1, None)))(weight, x)
-        found = {name: value[..., 1] / (32 if width > 2 else 1) for name, value in found.items()}
-    else:
-        found = {"eager": slopes, "jit": jax.jit(slopes)}[way](weight[..., 0], x)
-    for name, value in expected.items():
-        np.testing.assert_allclose(found[name], value, rtol=2e-5, atol=1e-5, err_msg=name)
-
-
 if __name__ == "__main__":
-    print(
-        "largest error in ulp (of the number, or of what rounding x makes of it)   bound of the value", jax.__version__
-    )
-    print(f"{'activation':18s} {'dtype':9s} {'value':>7s} {'reverse':>8s} {'forward':>8s} {'bound':>6s} not finite")
-    wrong = 0
-    for activation, dtype, largest, bad in table():
-        wrong += bad
-        print(f"{activation.name:18s} {dtype.__name__:9s} {largest[0]:7.2f} {largest[1]:8.2f} {largest[2]:8.2f} "
-              f"{activation.ulp:6d} {bad:10d}")  # fmt: skip
-    print(f"{wrong} results are not finite but should be")
+    print("largest error in ulp (of the number, or of what rounding x makes of it)", jax.__version__)
+    print(f"{'activation':18s} {'dtype':9s} {'way':16s} {'value':>7s} {'reverse':>8s} {'forward':>8s} {'bound':>6s} "
+          "not finite")  # fmt: skip
+    wrong = beyond = 0
+    for dtype in DTYPES:
+        for way in WAYS:
+            for one in ELEMENTWISE:
+                largest, bad = zip(*errors(one, dtype, found(dtype, way)[one.name]), strict=True)
+                wrong += sum(bad)
+                beyond += largest[0] > bound(one, dtype) or max(largest[1:]) > SLOPE
+                print(f"{one.name:18s} {dtype.__name__:9s} {way:16s} {largest[0]:7.2f} {largest[1]:8.2f} "
+                      f"{largest[2]:8.2f} {bound(one, dtype):6.1f} {sum(bad):10d}")  # fmt: skip
+    print(f"{wrong} results are not finite but should be; {beyond} lines are beyond the bound")

@@ -121,7 +121,12 @@ JUDGED = ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc")
 
 
 def run(
-    splits: Splits, settings: Settings, *, folder: Path | None = None, progress: Progress | None = None
+    splits: Splits,
+    settings: Settings,
+    *,
+    folder: Path | None = None,
+    progress: Progress | None = None,
+    programs: dict | None = None,
 ) -> Comparison:
     """Run the three phases of a comparison on one task.
 
@@ -130,6 +135,7 @@ def run(
       settings: from `checked`.
       folder: keeps finished blocks, so that the same call goes on where it was interrupted.
       progress: tells how far it is.
+      programs: as in `sweep`, for comparisons of other deals of the same rows.
 
     Returns:
       A `Comparison`.
@@ -146,8 +152,8 @@ def run(
     # Both phases cut their trials alike, so that one program serves both.
     per_split = max(seeds.tuning * len(settings.learning_rates), seeds.verdict)
     train = partial(
-        sweep, tasks={splits.task.name: splits}, seed=settings.seed, folder=folder, programs={}, progress=progress,
-        block=per_split * len(splits),
+        sweep, tasks={splits.task.name: splits}, seed=settings.seed, folder=folder, progress=progress,
+        programs={} if programs is None else programs, block=per_split * len(splits),
     )  # fmt: skip
 
     def tune(arms):
