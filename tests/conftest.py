@@ -1,8 +1,12 @@
-"""Strict by configuration: two CPU devices, warnings as errors, no silent promotion in our own functions."""
+"""Strict by configuration: two CPU devices, warnings as errors, no silent promotion in our own functions, no program of an
+earlier command."""
+
+import os
 
 import jax
 import pytest
 
+os.environ["JAXNN_CACHE"] = "off"
 jax.config.update("jax_num_cpu_devices", 2)
 
 

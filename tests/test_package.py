@@ -23,7 +23,7 @@ LIBRARY = [
 LABORATORY = [
     {"store", "devices", "progress", "stats", "spelling", "facts", "answer"},
     {"tasks", "machine", "programs", "inference", "wording"},
-    {"folds", "charts", "figures"},
+    {"folds", "charts", "figures", "cache"},
     {"recipe", "report"},
     {"plan", "timing"},
     {"sweeps"},

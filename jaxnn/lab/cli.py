@@ -23,7 +23,8 @@ networks are trained on fresh seeds. What they do on the test rows is an answer 
   jaxnn activations gelu                                   what is known about one activation
   jaxnn replay runs/xor-digits 17                          train one trial again, alone
 
-The same command goes on where it was interrupted.
+The same command goes on where it was interrupted. Compiled programs are kept for the next one in the user's cache
+folder (see `jaxnn cache`): JAXNN_CACHE=FOLDER moves them, JAXNN_CACHE=off keeps none.
 """
 
 
@@ -74,6 +75,9 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("report", help="write the report of a result again")
     command.add_argument("result", type=Path, metavar="RESULT", help="folder of a comparison")
     command.set_defaults(run=_report)
+    command = commands.add_parser("cache", help="tell where compiled programs are kept, and how much of them")
+    command.add_argument("--clear", action="store_true", help="delete them")
+    command.set_defaults(run=_cache)
     return parser
 
 
@@ -139,7 +143,7 @@ def _seconds(text: str) -> float:
 def _compare(args) -> int:
     from jaxnn import lab
     from jaxnn.activations import ACTIVATIONS
-    from jaxnn.lab import results
+    from jaxnn.lab import cache, results
     from jaxnn.lab.answer import to_json
 
     start = time.perf_counter()
@@ -150,9 +154,10 @@ def _compare(args) -> int:
         options["activations"] = [name for name, record in ACTIVATIONS.items() if not record.untrainable]
     out = args.out or Path("runs", "-".join(Path(task).stem for task in args.tasks))
     sys.path.insert(0, "")  # module:function of the present folder
-    answer = lab.compare(**options, folder=out)
-    _say_what_is_replaced(out, answer)
-    page = answer.save(out)
+    with cache.used():
+        answer = lab.compare(**options, folder=out)
+        _say_what_is_replaced(out, answer)
+        page = answer.save(out)
     if args.json:
         print(to_json(answer))
         return 0
@@ -207,12 +212,14 @@ def _tasks(args) -> int:
 
 def _replay(args) -> int:
     from jaxnn import lab
+    from jaxnn.lab import cache
     from jaxnn.lab.sweeps import CURVES
 
     lab.use_all_cores()
     sys.path.insert(0, "")
     answer = lab.load(args.result)
-    run, row = answer.replay(args.trial), answer.trials.take([args.trial])
+    with cache.used():
+        run, row = answer.replay(args.trial), answer.trials.take([args.trial])
     told = {name: row[name][0] for name in ("activation", "task", "split", "seed", "learning_rate")}
     print(
         f"trial {args.trial}: {told['activation']} on {told['task']}, split {told['split']}, seed {told['seed']}, "
@@ -237,4 +244,18 @@ def _report(args) -> int:
     page = lab.load(args.result).report()
     store.write_atomically(args.result / "report.html", lambda file: file.write(page.encode()))
     print(f"report: {args.result / 'report.html'}")
+    return 0
+
+
+def _cache(args) -> int:
+    from jaxnn.lab import cache
+
+    folder = cache.root()
+    if folder is None:
+        print(f"no programs are kept: {cache.SWITCH} is off")
+        return 0
+    if args.clear:
+        cache.clear(folder)
+    print(f"{folder}: {len(cache.programs(folder))} programs, {cache.size(folder) / 2**20:.1f} of at most "
+          f"{cache.LIMIT / 2**20:.0f} MiB")  # fmt: skip
     return 0
