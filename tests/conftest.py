@@ -1,5 +1,4 @@
-"""Strict by configuration: two CPU devices, warnings as errors, no silent promotion in our own functions, no program of an
-earlier command."""
+"""Strict by configuration: two CPU devices, no kept programs, warnings as errors, no promotion in our own functions."""
 
 import os
 

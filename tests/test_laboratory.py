@@ -6,11 +6,13 @@ import json
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas
 import pytest
 
 from jaxnn import Network, lab
 from jaxnn.lab import cli, comparison, judge, laboratory, results, wording
 from jaxnn.lab.answer import from_json, to_json
+from jaxnn.lab.tasks import rows_like
 
 QUICK = {
     "activations": ["relu", "tanh"], "hidden": [4], "epochs": 30, "learning_rates": [0.03, 0.1], "repeats": 1,
@@ -58,7 +60,7 @@ class TestAnswer:
             np.testing.assert_allclose(rows["test_metric"].mean(), choice.metric.value, rtol=1e-5)
 
     @pytest.mark.parametrize("trial", [0, 17, 55])
-    def test_any_trial_is_replayed_from_the_folder_alone(self, folder, trial):
+    def test_any_trial_is_replayed_from_the_folder_alone(self, answer, folder, trial):
         loaded = lab.load(folder)
         run = loaded.replay(trial)
         np.testing.assert_allclose(run.history.loss[-1], loaded.trials["loss"][trial], rtol=1e-3, atol=1e-4)
@@ -137,6 +139,82 @@ def test_anybodys_function_and_network(tmp_path):
     np.testing.assert_allclose(loaded.replay(trial).history.loss[-1], loaded.trials["loss"][trial], rtol=1e-3)
     assert set(loaded.train(activation=swish2).predict(x)) == {"no", "yes"}
     assert all(choice.step_seconds is None for choice in task.choices)
+
+
+def boom(x):
+    raise RuntimeError("hey")
+
+
+TABLE = np.random.default_rng(0).normal(size=(60, 3))
+CHEAP = QUICK | {"hidden": None, "epochs": 4, "learning_rates": [0.03], "timing": False, "progress": False}
+
+
+@pytest.mark.parametrize(
+    ("x", "options", "message"),
+    [
+        (TABLE, {"activations": [lambda x: x.sum()]}, r"the activation <lambda> makes \(\) of an array of shape"),
+        (TABLE, {"activations": ["relu", {"tanh": 0.5, boom: 0.5}]}, "the activation boom raised RuntimeError: hey"),
+        (TABLE, {"architecture": boom}, "the architecture boom raised TypeError"),
+        (TABLE, {"architecture": lambda activation, task: None}, "<lambda> returned NoneType; expected a Network"),
+        (TABLE[:, 0], {}, r"rows: x has shape \(60,\); expected \(rows, features\), or an architecture of yours"),
+        ({"a": TABLE}, {}, r"rows: x has shape {'a': \(60, 3\)}; expected \(rows, features\)"),
+        (TABLE, {"epochs": 2.5}, "epochs=2.5; expected a whole number"),
+        (TABLE, {"target": "0.9"}, "target='0.9'; expected a number"),
+        (TABLE, {"budget": "soon"}, "'soon' is no time; write 5s, 200ms or 2min"),
+        (TABLE, {"confidence": 95}, "confidence=95; expected a probability between 0 and 1, as 0.95"),
+        (TABLE, {"tolerance": 1}, "tolerance=1; expected a share from 0 to below 1: 0.01 is one point"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_before_anything_is_trained(x, options, message, monkeypatch):
+    monkeypatch.setattr(jax.stages.Lowered, "compile", None)
+    with pytest.raises(ValueError, match=message):
+        lab.compare((x, np.arange(60) % 2), **CHEAP | options)
+
+
+@pytest.fixture(scope="module")
+def always():
+    """Noise of which nine tenths have the label 7."""
+    return lab.compare((TABLE, np.where(np.arange(60) % 10, 7, 3)), **CHEAP | {"activations": ["relu"]})
+
+
+@pytest.fixture(scope="module")
+def model(always):
+    return always.train()
+
+
+class TestModel:
+    def test_predicts_what_the_labels_were(self, model, always, tmp_path):
+        predicted = model.predict(TABLE)
+        assert predicted.dtype == int
+        assert set(predicted) <= {3, 7}
+        always.save(tmp_path)
+        np.testing.assert_array_equal(lab.load(tmp_path).train().predict(TABLE), predicted)
+
+    def test_says_that_one_label_alone_would_do_as_well(self, always):
+        assert "Always '7' would be right in 90.0 %: none of these networks is known to do better." in str(always)
+
+    def test_takes_columns_by_their_names(self):
+        frame = pandas.DataFrame(TABLE, columns=["a", "b", "c"])
+        named = lab.task((frame, np.arange(60) % 2))
+        np.testing.assert_array_equal(rows_like(named, frame[["c", "a", "b"]].assign(d=1)), TABLE)
+        with pytest.raises(ValueError, match="x has no column 'b'; expected a, b, c"):
+            rows_like(named, frame[["a", "c"]])
+
+    @pytest.mark.parametrize(
+        ("x", "message"),
+        [
+            (TABLE[:, :2], r"x has rows of shape \(2,\); expected \(3,\), as in rows"),
+            (TABLE[0], r"x has rows of shape \(\); expected \(3,\)"),
+            ([[1, np.nan, 2]], "x holds NaN or infinite values; expected finite numbers"),
+        ],
+    )
+    def test_refuses_rows_of_another_kind(self, model, x, message):
+        with pytest.raises(ValueError, match=message):
+            model.predict(x)
+
+    def test_one_that_was_not_compared(self, always):
+        with pytest.raises(ValueError, match="sin was not compared on rows; expected one of identity, relu"):
+            always.train(activation="sin")
 
 
 def test_an_architecture_that_is_no_function_is_named():

@@ -63,11 +63,15 @@ def test_kinds_of_answers_have_their_words():
 def test_a_linear_classifier_that_does_as_well_is_named():
     task = only("one small table")
     (reference,) = task.references
-    for low, high, words in ((0.01, 0.05, "is ahead by"), (-0.03, 0.02, "does as well"), (-0.05, -0.01, "does better")):
+    for low, high, words in (
+        (0.01, 0.05, "is ahead by 3.0 (1.0 to 5.0)"),
+        (-0.03, 0.04, "does as well, as far as can be told"),
+        (-0.04, 0.02, "is behind by 1.0 (−2.0 to 4.0)"),
+        (-0.05, -0.01, "does better"),
+    ):
         ahead = replace(reference.ahead, value=(low + high) / 2, low=low, high=high)
         told = wording.compared(task, replace(reference, ahead=ahead))
         assert words in told
-        assert wording.signed(low) in told
         assert ("does" in told) == (low < 0)
 
 
@@ -85,7 +89,10 @@ def test_ties_in_time_are_named():
 
 
 def test_the_question_is_a_command_and_a_call():
-    found = answers.of("a mixture")
+    given = answers.of("a mixture")
+    assert wording.command(given) == ""  # rows have no name that a command understands
+    assert wording.call(given) == "lab.compare((x, y), mixtures=True, hidden=[8, 8])"
+    found = replace(given, tasks={"toy": replace(given.tasks["toy"], source="toy.csv")})
     assert wording.command(found) == "jaxnn compare toy --mixtures --hidden 8 8"
     assert wording.call(found) == "lab.compare('toy', mixtures=True, hidden=[8, 8])"
     question = replace(found.question, tasks=("a b.csv",), options={"timing": False, "learning_rates": [0.1, 1e-05]})

@@ -6,7 +6,7 @@ value; an interrupted comparison keeps what it has.
 
 import argparse
 import errno
-import re
+import os
 import sys
 import time
 from pathlib import Path
@@ -46,10 +46,16 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, TypeError) as error:
         print(f"jaxnn: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # nobody reads on, as in `jaxnn activations | head -3`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (ImportError, OSError) as error:
-        full = getattr(error, "errno", None) == errno.ENOSPC
-        more = "; finished blocks are kept, the same command goes on where there is space" if full else ""
-        print(f"jaxnn: {error}{more}", file=sys.stderr)
+        number, told = getattr(error, "errno", None), str(error)
+        if number and error.filename:
+            told = f"{error.filename}: {error.strerror[0].lower()}{error.strerror[1:]}"
+        if number == errno.ENOSPC:
+            told += "; finished blocks are kept, the same command goes on where there is space"
+        print(f"jaxnn: {told}", file=sys.stderr)
         return 1
 
 
@@ -105,7 +111,7 @@ def _compare_parser(commands) -> None:
     group = command.add_argument_group("what is wanted")
     add = group.add_argument
     add("--target", type=float, help="the metric to reach on the validation rows, from 0 to 1 (truth tables: solved)")
-    add("--budget", type=_seconds, metavar="TIME", help="for one network alone: 5s, 200ms")
+    add("--budget", metavar="TIME", help="for one network alone: 5s, 200ms")
     add("--metric", metavar="NAME", help="default: accuracy; of truth tables always whether they are solved")
     add("--tolerance", type=float, help="so far behind a recommendation may be; default: 0.01, one point")
     group = command.add_argument_group("how it is trained")
@@ -131,13 +137,6 @@ def _compare_parser(commands) -> None:
     add = group.add_argument
     add("--out", type=Path, metavar="FOLDER", default=None, help="default: runs/TASKS")
     add("--json", action="store_true", default=False, help="print the answer as JSON instead of text")
-
-
-def _seconds(text: str) -> float:
-    match = re.fullmatch(r"([0-9.]+(?:e-?[0-9]+)?) ?(s|ms|min|)", text)
-    if not match:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time; write 5s, 200ms or 2min")
-    return float(match[1]) * {"s": 1, "": 1, "ms": 1e-3, "min": 60}[match[2]]
 
 
 def _compare(args) -> int:
@@ -174,7 +173,7 @@ def _say_what_is_replaced(out: Path, answer) -> None:
     except (OSError, ValueError):
         return
     if before.question != answer.question:
-        told = wording.command(before)
+        told = wording.command(before) or wording.call(before)
         print(f"jaxnn: {out} held the answer to {told!r}, which is replaced (--out keeps it)", file=sys.stderr)
 
 

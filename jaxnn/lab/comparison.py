@@ -17,14 +17,15 @@ import jax
 import numpy as np
 
 from jaxnn import metrics
+from jaxnn.activations import Activation
 from jaxnn.activations import get as get_activation
 from jaxnn.lab import references, store, timing
 from jaxnn.lab.folds import Splits
 from jaxnn.lab.machine import machine, versions
 from jaxnn.lab.plan import Group, Plan, distinct
 from jaxnn.lab.progress import Progress
-from jaxnn.lab.recipe import Recipe, build, resolved
-from jaxnn.lab.spelling import frozen, read, spelled, thawed
+from jaxnn.lab.recipe import Recipe, build, own, resolved
+from jaxnn.lab.spelling import frozen, is_shares, read, spelled, thawed
 from jaxnn.lab.sweeps import Table, row_order_of, sweep
 
 ACTIVATIONS = tuple("relu leaky_relu prelu elu selu gelu silu mish tanh sigmoid soft_sign sin".split())
@@ -87,6 +88,7 @@ def checked(settings: Settings) -> Settings:
     """
     activations = tuple(frozen(read(one)) for one in settings.activations)
     names = distinct(map(thawed, activations))
+    _try_functions(activations)
     if not names:
         raise ValueError("no activation; expected at least one, as in activations=['relu', 'tanh']")
     for name, least in {"seeds": 1, "tuning_seeds": 1, "repeats": 1}.items():
@@ -104,9 +106,10 @@ def checked(settings: Settings) -> Settings:
         raise ValueError("a budget needs the time of a step; leave timing on")
     for name in ("rate", "confidence"):
         if not 0 < getattr(settings, name) < 1:
-            raise ValueError(f"{name}={getattr(settings, name)}; expected a probability between 0 and 1, as 0.05")
-    if not settings.tolerance >= 0:
-        raise ValueError(f"tolerance={settings.tolerance}; expected at least 0: a share, as 0.01 for one point")
+            usual = getattr(Settings, name)
+            raise ValueError(f"{name}={getattr(settings, name)}; expected a probability between 0 and 1, as {usual}")
+    if not 0 <= settings.tolerance < 1:
+        raise ValueError(f"tolerance={settings.tolerance}; expected a share from 0 to below 1: 0.01 is one point")
     metric = metrics.get(recipe.metric or "accuracy")
     if metric.name not in JUDGED:
         raise ValueError(f"the metric {metric.name!r} does not judge; expected {', '.join(JUDGED)}")
@@ -114,6 +117,23 @@ def checked(settings: Settings) -> Settings:
     if baseline is not None and baseline not in names:
         raise ValueError(f"the baseline {baseline!r} is not among the activations {', '.join(names)}")
     return replace(settings, activations=activations, baseline=baseline or ("relu" if "relu" in names else names[0]))
+
+
+def _try_functions(activations) -> None:
+    """Functions of the user's own, alone or in mixtures and sequences, before anything is trained."""
+    for one in activations:
+        if is_shares(one):
+            _try_functions([part for part, _ in one])
+        elif isinstance(one, tuple):
+            _try_functions(one)
+        elif not isinstance(one, str | Activation):
+            x = jax.ShapeDtypeStruct((2, 3), np.float32)
+            found = own(f"the activation {spelled(one)}", jax.eval_shape, one, x)
+            if getattr(found, "shape", None) != x.shape:
+                raise ValueError(
+                    f"the activation {spelled(one)} makes {getattr(found, 'shape', type(found).__name__)} of an array "
+                    f"of shape {x.shape}; expected the same shape, as of jax.numpy.tanh"
+                )
 
 
 # Best at 1, worst at 0, and moved smoothly by the weight of each row.

@@ -28,6 +28,7 @@ from jaxnn.lab.folds import POINTS
 from jaxnn.lab.recipe import build
 from jaxnn.lab.references import MODELS
 from jaxnn.lab.spelling import thawed
+from jaxnn.lab.wording import percent
 
 EVALUATIONS = 41  # of a curve, at most
 HARD_ROWS = 20
@@ -81,7 +82,7 @@ def answer(found: Comparison, first_trial: int = 0) -> TaskAnswer:
         evaluation_steps=tuple(verdict["curve_step"][0][_shown(verdict)].tolist()),
         plane=_plane(found, ranked),
         hard_rows=() if truth_table else _hard_rows(found),
-        notes=_notes(found),
+        notes=_notes(found, choices[take.name]),
     )
 
 
@@ -408,7 +409,7 @@ def _hard_rows(found) -> tuple[HardRow, ...]:
     )
 
 
-def _notes(found) -> tuple[str, ...]:
+def _notes(found, take) -> tuple[str, ...]:
     """What a reader must know of these rows, a sentence each."""
     task, settings, notes = found.splits.task, found.settings, []
     if task.truth_table:
@@ -426,6 +427,13 @@ def _notes(found) -> tuple[str, ...]:
     ]
     if few:
         notes.append(f"Some parts of some splits lack classes with fewer than five rows: {', '.join(few)}.")
+    largest = np.bincount(task.y).argmax()
+    always = float(np.mean(task.y == largest))
+    if found.arms[IDENTITY].recipe.metric == "accuracy" and take.metric.low <= always:
+        notes.append(
+            f"Always {task.class_names[largest]!r} would be right in {percent(always)}: "
+            "none of these networks is known to do better."
+        )
     if found.candidates:
         notes.append(
             f"The mixture is the best of {found.candidates} on validation rows, which other splits test on: its number "

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from functools import reduce
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +59,16 @@ class Answer(Record):
 
         Returns:
           A `Model`: `predict(x)` and `probabilities(x)` of rows as they came, not scaled.
+
+        Raises:
+          ValueError: a task or activation that was not compared, or a function that is gone.
         """
         name = self._task(task)
         found = self.tasks[name]
-        choice = found.choice(found.recommended if activation is None else spelled(read(activation)))
+        label = found.recommended if activation is None else spelled(read(activation))
+        if label not in (compared := [comparison.IDENTITY, *(choice.name for choice in found.choices)]):
+            raise ValueError(f"{label} was not compared on {name}; expected one of {', '.join(compared)}")
+        choice = found.choice(label)
         recipe = comparison.task_recipe(self._settings, splits(self.rows[name], repeats=1))
         return fitted(
             self.rows[name], self._activation(choice.name), recipe, choice.tuning.rate, epochs=choice.best_epoch,
@@ -98,11 +105,14 @@ class Answer(Record):
         """What a name in the table stands for."""
         if label == comparison.IDENTITY:
             return label
-        for one in map(read, map(thawed, self._settings.activations)):
+        for one in map(thawed, self._settings.activations):
             with suppress(ValueError):  # a function that has no place to be imported from may be gone
-                if spelled(one) == label:
-                    return one
-        return read(label)
+                if spelled(found := read(one)) == label:
+                    return found
+        with suppress(ValueError):
+            spelled(read(label))
+            return read(label)
+        raise ValueError(f"the function {label!r} cannot be imported from here; train it where it is defined")
 
 
 def compare(
@@ -116,7 +126,7 @@ def compare(
     baseline: Any = None,
     references: bool = False,
     target: float | None = None,
-    budget: float | None = None,
+    budget: float | str | None = None,
     metric: str = "accuracy",
     tolerance: float = 0.01,
     hidden: int | Sequence[int] | None = None,
@@ -149,7 +159,7 @@ def compare(
       baseline: that differences are from; relu, else the first.
       references: compare with scikit-learn's gradient boosting and forest as well.
       target: the metric to reach on the validation rows, from 0 to 1; truth tables are to be solved.
-      budget: seconds, for one network alone.
+      budget: seconds, or text such as "200ms", for one network alone.
       metric: accuracy, balanced_accuracy, macro_f1 or roc_auc; of truth tables always whether they are solved.
       tolerance: so far behind the best a recommendation may be: 0.01 is one point.
       hidden: units of each hidden layer; by the task where None.
@@ -179,8 +189,10 @@ def compare(
     >>> answer.tasks["iris"].recommended in ("relu", "tanh")
     True
     """
+    budget = wording.seconds(budget) if isinstance(budget, str) else budget
     asked = {name: value for name, value in locals().items() if name not in ("tasks", "test", "folder", "progress")}
     _check_extras()
+    _check_numbers(asked)
     settings = comparison.checked(_settings(asked))
     named = tasks_of(tasks, label=label, test=test, seed=seed)
     told = Progress(0, "networks", sys.stderr if progress else None)
@@ -191,6 +203,8 @@ def compare(
             found[name] = comparison.run(rows, settings, folder=folder and Path(folder), progress=told)
     except KeyboardInterrupt:
         if not found:
+            kept = f"what is finished is kept in {folder}" if folder else "folder='...' would keep what is finished"
+            print(f"\ninterrupted: {kept}, for the same call to go on from", file=sys.stderr)
             raise
         print(f"\ninterrupted: the answer is about {', '.join(found)}", file=sys.stderr)
     finally:
@@ -229,6 +243,16 @@ def _check_extras() -> None:
     missing = [name for name in ("scipy", "statsmodels") if importlib.util.find_spec(name) is None]
     if missing:
         raise ImportError(f"a comparison needs {' and '.join(missing)}: pip install 'jaxnn[lab]'")
+
+
+def _check_numbers(options: Mapping[str, Any]) -> None:
+    for names, kind, told in (
+        (("epochs", "batch_size", "repeats", "seeds", "tuning_seeds", "seed"), Integral, "a whole number"),
+        (("target", "budget", "tolerance", "rate", "confidence"), Real, "a number"),
+    ):
+        for name in names:
+            if options[name] is not None and (not isinstance(options[name], kind) or isinstance(options[name], bool)):
+                raise ValueError(f"{name}={options[name]!r}; expected {told}")
 
 
 _RECIPE = {one.name for one in fields(Recipe)}

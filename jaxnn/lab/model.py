@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -12,26 +12,30 @@ import numpy as np
 from jaxnn.lab.folds import Parts, scaling
 from jaxnn.lab.recipe import Built, Recipe, build
 from jaxnn.lab.sweeps import row_order_of, train
-from jaxnn.lab.tasks import Task
+from jaxnn.lab.tasks import Task, rows_like
 
 
 @dataclass(frozen=True)
 class Model:
     """A network that was trained on all rows of a task."""
 
-    built: Built
-    params: Any
-    scale: Callable  # rows as they came -> rows as the network takes them
-    class_names: tuple[str, ...]
+    task: Task  # that it was trained on
+    built: Built = field(repr=False)
+    params: Any = field(repr=False)
+    scale: Callable = field(repr=False)  # rows as they came -> rows as the network takes them
 
     def probabilities(self, x) -> np.ndarray:
-        """Of every class: x (rows, features), not scaled, -> (rows, classes)."""
-        x = np.asarray(x, np.float64) if hasattr(x, "__len__") and np.ndim(x) == 2 else x
-        return np.asarray(self.built.head.probabilities(self.built.network.apply(self.params, self.scale(x))))
+        """Of every class: x (rows, features), not scaled, -> (rows, classes).
+
+        Columns that have names are taken by them. Raises ValueError for rows that are unlike those of the task.
+        """
+        rows = self.scale(rows_like(self.task, x))
+        return np.asarray(self.built.head.probabilities(self.built.network.apply(self.params, rows)))
 
     def predict(self, x) -> np.ndarray:
-        """The names of the most probable classes: x (rows, features), not scaled, -> (rows,)."""
-        return np.array(self.class_names)[self.probabilities(x).argmax(-1)]
+        """The most probable classes, as they stood in the task: x (rows, features), not scaled, -> (rows,)."""
+        labels = self.task.class_names if self.task.labels is None else self.task.labels
+        return np.array(labels)[self.probabilities(x).argmax(-1)]
 
 
 def fitted(task: Task, activation, recipe: Recipe, learning_rate: float, *, epochs: int, seed: int = 0) -> Model:
@@ -66,4 +70,4 @@ def fitted(task: Task, activation, recipe: Recipe, learning_rate: float, *, epoc
         raise ValueError(
             f"{task.name}: the network diverged at a learning rate of {learning_rate:g}; take another seed"
         )
-    return Model(built, run.best_params if task.truth_table else run.params, scale, task.class_names)
+    return Model(task, built, run.best_params if task.truth_table else run.params, scale)

@@ -103,6 +103,20 @@ def resolved(recipe: Recipe, splits: Splits) -> Recipe:
     return Recipe(**found | {"evaluate_every": every, "metric": "accuracy"} | given)
 
 
+def own(name: str, function: Callable, *args) -> Any:
+    """What a function of the user's own returns.
+
+    Raises ValueError with its name for whatever it raises.
+
+    >>> own("mine", abs, -1)
+    1
+    """
+    try:
+        return function(*args)
+    except Exception as error:
+        raise ValueError(f"{name} raised {type(error).__name__}: {str(error).splitlines()[0]}") from error
+
+
 def build(activation: Any, recipe: Recipe, task: Task) -> Built:
     """The network of a resolved recipe with an activation, its head and its metric.
 
@@ -115,10 +129,20 @@ def build(activation: Any, recipe: Recipe, task: Task) -> Built:
     """
     metric = metrics.get(recipe.metric)
     if recipe.architecture is None:
+        if np.ndim(task.x) != 2:
+            shapes = jax.tree.map(np.shape, task.x)
+            raise ValueError(
+                f"{task.name}: x has shape {shapes}; expected (rows, features), or an architecture of yours"
+            )
         head = heads.get(recipe.head or ("sigmoid" if task.classes == 2 else "softmax"))
         return Built(mlp((task.features, *recipe.hidden, head.scores(task.classes)), activation, head, recipe.init),
                      head, metric)  # fmt: skip
-    network = recipe.architecture(activation, task)
+    network = own(f"the architecture {recipe.label('architecture')}", recipe.architecture, activation, task)
+    if not callable(getattr(network, "init", None)) or not callable(getattr(network, "apply", None)):
+        raise ValueError(
+            f"the architecture {recipe.label('architecture')} returned {type(network).__name__}; expected a Network, "
+            "with init(key) -> params and apply(params, x) -> scores"
+        )
     head = recipe.head or getattr(network, "head", None)
     if head is None:
         one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), np.float32), task.x)

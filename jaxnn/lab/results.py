@@ -87,7 +87,8 @@ def _write_rows(path, task) -> None:
         "truth_table": task.truth_table,
     }  # fmt: skip
     text = np.frombuffer(json.dumps(about).encode(), np.uint8)
-    np.savez_compressed(body, about=text, y=task.y, **_named("x", task.x), **test)
+    labels = {} if task.labels is None else {"labels": task.labels}
+    np.savez_compressed(body, about=text, y=task.y, **_named("x", task.x), **test, **labels)
     store.write_atomically(path, lambda file: file.write(body.getvalue()))
 
 
@@ -100,7 +101,7 @@ def _read_rows(path) -> Task:
     about = json.loads(arrays.pop("about").tobytes())
     test = (_unnamed("test_x", arrays), arrays["test_y"]) if "test_y" in arrays else None
     names = {name: tuple(about.pop(name)) for name in ("class_names", "feature_names")}
-    return Task(x=_unnamed("x", arrays), y=arrays["y"], test=test, **names, **about)
+    return Task(x=_unnamed("x", arrays), y=arrays["y"], test=test, labels=arrays.get("labels"), **names, **about)
 
 
 def _named(prefix, x) -> dict[str, np.ndarray]:

@@ -1,7 +1,7 @@
 """A task: what is to be learned. Rows, their classes, and where they come from."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,14 @@ class Task:
     """Rows with their classes."""
 
     name: str
-    x: Any  # (rows, features), or any pytree of arrays whose first axis is rows
-    y: np.ndarray  # (rows,) int32, in 0 … classes − 1
+    x: Any = field(repr=False)  # (rows, features), or any pytree of arrays whose first axis is rows
+    y: np.ndarray = field(repr=False)  # (rows,) int32, in 0 … classes − 1
     class_names: tuple[str, ...]
     feature_names: tuple[str, ...] = ()
     source: str = ""
     truth_table: bool = False  # the rows are all there is, so that none can be held out
-    test: tuple[Any, np.ndarray] | None = None  # (x, y): test rows that were brought along
+    test: tuple[Any, np.ndarray] | None = field(default=None, repr=False)  # (x, y): test rows that were brought along
+    labels: np.ndarray | None = None  # (classes,) numbers or truth values that stood for the classes; None: their names
 
     @property
     def rows(self) -> int:
@@ -139,7 +140,32 @@ def _rows(what) -> Task:
             f"y has {len(names)} values in {len(y)} rows; expected classes with several rows each: is it a number to "
             "predict?"
         )
-    return Task("rows", _arrays(x), codes.astype(np.int32), tuple(map(str, names)), _column_names(x))
+    labels = names if names.dtype.kind in "biuf" else None
+    return Task("rows", _arrays(x), codes.astype(np.int32), tuple(map(str, names)), _column_names(x), labels=labels)
+
+
+def rows_like(task: Task, x) -> Any:
+    """New rows of a task, checked: x, whatever its rows were given as, (rows, features) or a pytree.
+
+    Columns with the task's names are put in its order.
+
+    Raises ValueError for other shapes or columns, and for what is not finite.
+
+    >>> rows_like(task("iris"), [[5.1, 3.5, 1.4, 0.2]]).shape
+    (1, 4)
+    """
+    missing = [name for name in task.feature_names if name not in map(str, getattr(x, "columns", task.feature_names))]
+    if missing and len(missing) < len(task.feature_names):
+        raise ValueError(f"x has no column {missing[0]!r}; expected {', '.join(task.feature_names)}")
+    if hasattr(x, "columns") and not missing:
+        x = x[[name for want in task.feature_names for name in x.columns if str(name) == want]]
+    x = _arrays(x)
+    shapes = [jax.tree.map(lambda leaf: leaf.shape[1:], one) for one in (x, task.x)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(f"x has rows of shape {shapes[0]}; expected {shapes[1]}, as in {task.name}")
+    if not all(np.isfinite(leaf.astype(np.float64)).all() for leaf in jax.tree.leaves(x)):
+        raise ValueError("x holds NaN or infinite values; expected finite numbers: drop or fill these rows")
+    return x
 
 
 def _arrays(x):

@@ -1,5 +1,6 @@
 """An answer in words: sentences for each task, the table as text, the question as a command and as a call."""
 
+import re
 import shlex
 
 from jaxnn.lab.answer import Choice, Interval, Record, Reference, TaskAnswer
@@ -18,7 +19,8 @@ def recommendation(task: TaskAnswer) -> str:
     take = task.choice(task.recommended)
     if diverged(task):
         return "Nothing to take: every run diverged. Try smaller learning rates."
-    behind = f", at most {points(take.at_most)} behind the best" if take.at_most >= 5e-4 else ", and none is better"
+    alone = ", and none is better" if task.best == (take.name,) else ", and none is known to be better"
+    behind = f", at most {points(take.at_most)} behind the best" if take.at_most >= 5e-4 else alone
     behind = "" if len(task.choices) == 1 else behind
     if task.truth_table:
         return f"Take {take.name}: solves {task.name} in {share(take.metric)} of runs{behind}."
@@ -80,13 +82,15 @@ def compared(task: TaskAnswer, reference: Reference) -> str:
         return f"{what} reaches {percent(reference.metric.value)} ({_range(reference.metric)})."
     told = f"{percent(reference.metric.value)} ({_range(reference.metric)})"
     difference = f"{signed(ahead.value)} ({signed(ahead.low)} to {signed(ahead.high)}) points"
+    behind = f"{signed(-ahead.value)} ({signed(-ahead.high)} to {signed(-ahead.low)}) points"
     if task.truth_table:
         return f"{what} solves it in {share(reference.metric)} of the runs."
     if ahead.low > 0:
         return f"{what} reaches {told}: {name} is ahead by {difference}."
     if ahead.high < 0:
-        return f"{what} does better: {told}; {name} is ahead by {difference}."
-    return f"{what} does as well, as far as can be told: {told}; {name} is ahead by {difference}."
+        return f"{what} does better: {told}; {name} is behind by {behind}."
+    less = f"behind by {behind}" if ahead.value < 0 else f"ahead by {difference}"
+    return f"{what} does as well, as far as can be told: {told}; {name} is {less}."
 
 
 def target(task: TaskAnswer) -> str:
@@ -144,7 +148,7 @@ def table(task: TaskAnswer, record: Record) -> str:
     several = len(task.choices) > 1
     head = ["", "activation", f"% {METRICS[task.metric]}", f"{record.confidence:.0%} interval"]
     head += ["behind at most"] if several else []
-    head += ["rate"] + (["steps to target"] if aimed else []) + (["µs a step"] if timed else []) + ["diverged"]
+    head += ["learning rate"] + (["steps to target"] if aimed else []) + (["µs a step"] if timed else []) + ["diverged"]
     identity = next((reference.choice for reference in task.references if reference.choice), None)
     lines = [head] + [_cells(choice, task, several, aimed, timed) for choice in task.choices]
     if identity:
@@ -197,7 +201,9 @@ def _null(task) -> str:
 
 
 def command(record: Record) -> str:
-    """The question as a command."""
+    """The question as a command; empty where rows were given that a command cannot name."""
+    if not all(task.source for task in record.tasks.values()):
+        return ""
     words = ["jaxnn", "compare", *record.question.tasks]
     for name, value in record.question.options.items():
         flag = "--" + name.replace("_", "-")
@@ -212,9 +218,10 @@ def command(record: Record) -> str:
 
 
 def call(record: Record) -> str:
-    """The question as a line of Python."""
-    tasks = list(record.question.tasks)
-    told = [repr(tasks[0] if len(tasks) == 1 else tasks)]
+    """The question as a line of Python; rows that were given are (x, y)."""
+    given = [name for name, task in record.tasks.items() if not task.source]
+    tasks = ["(x, y)" if name in given else repr(name) for name in record.question.tasks]
+    told = [tasks[0] if len(tasks) == 1 else f"[{', '.join(tasks)}]"]
     told += [f"{name}={value!r}" for name, value in record.question.options.items()]
     return f"lab.compare({', '.join(told)})"
 
@@ -265,6 +272,17 @@ def duration(seconds: float) -> str:
     unit, factor = next(((u, f) for u, f in (("µs", 1e6), ("ms", 1e3)) if seconds * f < 1000), ("s", 1))
     number = seconds * factor
     return f"{number:.0f} {unit}" if number >= 9.95 else f"{number:.2g} {unit}"
+
+
+def seconds(text: str) -> float:
+    """A time as people write it.
+
+    >>> seconds("5s"), seconds("200ms"), seconds("2 min")
+    (5.0, 0.2, 120.0)
+    """
+    if not (match := re.fullmatch(r"([0-9.]+(?:e-?[0-9]+)?) ?(s|ms|min|)", text)):
+        raise ValueError(f"{text!r} is no time; write 5s, 200ms or 2min")
+    return float(match[1]) * {"s": 1, "": 1, "ms": 1e-3, "min": 60}[match[2]]
 
 
 def names(words) -> str:
