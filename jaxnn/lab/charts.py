@@ -108,7 +108,7 @@ def _spread(ys: Sequence[float], gap: float = 13) -> list[float]:
 
 def _log_ticks(low, high) -> list[float]:
     found = [m * 10.0**e for e in range(-4, 9) for m in (1, 2, 5) if low <= m * 10.0**e <= high]
-    return found or [float(f"{math.sqrt(low * high):.2g}")]
+    return found if len(found) > 1 else ticks(low, high)
 
 
 def learning(choice: Choice, task: TaskAnswer, curve: Curve, low: float, high: float, unit: str) -> str:
