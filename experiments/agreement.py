@@ -133,6 +133,10 @@ def main(arguments=None):
             firsts = ", ".join(one.choices[0].name for one in answers[name])
             print(f"{name:14} {firsts:60} {counts[0]:>16} {counts[1]:>18}", flush=True)
     progress.close()
+    print(
+        "\nfirst left out: of all ordered pairs of seeds, those where the first of one is outside the best set of the"
+    )
+    print("other; opposite claims: of all pairs of activations and of seeds, those where one says better, one worse.")
     draw(args.out / "agreement.png", answers)
     print(
         f"\n{args.seeds} seeds each in {time.perf_counter() - start:.0f} s; agreement.csv, agreement.png in {args.out}"
