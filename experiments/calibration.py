@@ -272,7 +272,7 @@ def draw(path, results) -> None:
                   "that hold the truth", xlim=(None, 101))  # fmt: skip
     panels[0].set_yticks(range(len(results)), [f"{name}, {rows} rows" for name, rows in results])
     panels[0].invert_yaxis()
-    panels[0].legend(frameon=False, loc="lower left", fontsize=8)
+    figure.legend(*panels[0].get_legend_handles_labels(), frameon=False, loc="outside upper center", ncols=len(WAYS))
     figure.savefig(path, dpi=130)
 
 
