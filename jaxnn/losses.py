@@ -74,7 +74,11 @@ def with_focal_loss(head: str | Head = "softmax", gamma: float = 2.0) -> Head:
         miss = jnp.where(right > 0, _miss(p, labels), 1)  # flat where p_y is 0, and the loss large or infinite
         # Where γ < 1 the slopes of miss^γ are infinite at zero; the second overflows below the root of the smallest.
         least = jnp.finfo(miss.dtype).tiny ** 0.5
-        return jnp.where(miss > least, miss, least) ** gamma * head.loss(scores, labels)
+        down, own = jnp.where(miss > least, miss, least) ** gamma, head.loss(scores, labels)
+        # What multiplies the slope of `down` is kept so small that γ times it is finite: infinity times 0 is NaN.
+        most = float(jnp.finfo(own.dtype).max) / (4 + 4 * gamma)
+        beyond, still = own > most, jax.lax.stop_gradient(down)
+        return jnp.where(beyond, still * own + (down - still) * most, down * jnp.where(beyond, 0, own))
 
     return _with_loss(head, "focal", loss, f"(1 − p_y)^γ L(z, y), γ = {gamma}", "Lin et al. 2017")
 

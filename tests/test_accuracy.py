@@ -337,6 +337,22 @@ def test_scores_at_the_ends_of_the_range(dtype, far):
         assert np.isfinite(np.asarray(slope, float)[held]).all(), head.name
 
 
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.float32], ids=lambda d: d.__name__)
+def test_slopes_are_finite_at_the_ends_of_the_range_for_every_label(dtype):
+    """Also where the loss is beyond the dtype; focal losses multiply it with probabilities that no longer move."""
+    far = 0.9 * float(jnp.finfo(dtype).max)
+    z = jnp.asarray(np.stack(np.meshgrid(*[[-far, 0, far]] * 3), -1).reshape(-1, 3), dtype)
+    several = [head for head in ALL_HEADS if head.scores is not HEADS["sigmoid"].scores and head.scores(3) == 3]
+
+    @jax.jit
+    def slopes(z, y):
+        return {head.name: jax.vmap(jax.grad(head.loss), (0, None))(z, y) for head in several}
+
+    for y in range(3):
+        for name, found in slopes(z, y).items():
+            assert np.isfinite(np.asarray(found, float)).all(), name
+
+
 def test_the_old_product_with_a_one_hot_would_lose_a_masked_class():
     """Negative control."""
     z, e = jnp.array([0.3, -jnp.inf]), jnp.array([1.0, 0.0])
