@@ -14,23 +14,22 @@ Prints a line for each task; writes agreement.csv, and agreement.png with the in
 seed.
 """
 
-import argparse
 import csv
 import itertools
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
+import options
+from recommendation import FEW
 
 from jaxnn import lab
 from jaxnn.lab import comparison, judge
 from jaxnn.lab.answer import TaskAnswer
 from jaxnn.lab.progress import Progress
 
-TASKS = ("iris", "wine", "breast-cancer", "digits")
-QUICK = {"activations": ("relu", "tanh", "sin"), "learning_rates": (0.01, 0.1), "seeds": 1, "tuning_seeds": 1,
-         "recipe": lab.Recipe(epochs=20)}  # fmt: skip
+FULL = {"tasks": ["iris", "wine", "breast-cancer", "digits"], "seeds": 8}
+QUICK = {"tasks": ["iris"], "seeds": 3}
 
 
 def claims(answer: TaskAnswer) -> set[tuple[str, str]]:
@@ -57,13 +56,13 @@ def disagreement(answers: list[TaskAnswer]) -> dict[str, tuple[int, int]]:
     }
 
 
-def asked(name, seeds, options, folder, progress) -> list[TaskAnswer]:
+def asked(name, seeds, settings, folder, progress) -> list[TaskAnswer]:
     """The answer under every seed."""
     programs, answers = {}, []
     for seed in seeds:
         rows = lab.splits(lab.task(name), seed=seed)
-        settings = comparison.checked(lab.Settings(**options, timing=False, seed=seed))
-        found = comparison.run(rows, settings, folder=folder / str(seed), progress=progress, programs=programs)
+        checked = comparison.checked(lab.Settings(**settings, seed=seed))
+        found = comparison.run(rows, checked, folder=folder / str(seed), progress=progress, programs=programs)
         answers.append(judge.answer(found))
     return answers
 
@@ -94,18 +93,10 @@ def draw(path, answers) -> None:
 
 
 def parse(arguments):
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n")[0], epilog=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--quick", action="store_true", help="iris, three seeds, three activations, few epochs")
-    parser.add_argument("--tasks", nargs="+", metavar="NAME", help=f"default: {', '.join(TASKS)}")
+    parser = options.parser(__doc__, "iris, three seeds, three activations, few epochs")
+    parser.add_argument("--tasks", nargs="+", metavar="NAME", help=f"default: {' '.join(FULL['tasks'])}")
     parser.add_argument("--seeds", type=int, help="default: 8, from --seed on")
-    parser.add_argument("--seed", type=int, default=0, help="the first")
-    parser.add_argument("--out", type=Path, help="default: results/ beside this script, quick: results/quick/")
-    args = parser.parse_args(arguments)
-    args.out = args.out or Path(__file__).parent / "results" / ("quick" if args.quick else "")
-    args.tasks = args.tasks or (["iris"] if args.quick else TASKS)
-    args.seeds = args.seeds or (3 if args.quick else 8)
+    args = options.parsed(parser, arguments, FULL, QUICK)
     if args.seeds < 2:
         parser.error(f"--seeds {args.seeds}; expected at least 2")
     return args
@@ -115,16 +106,15 @@ def main(arguments=None):
     args = parse(arguments)
     start = time.perf_counter()
     lab.use_all_cores()
-    args.out.mkdir(parents=True, exist_ok=True)
     progress, folder, answers = Progress(0, "networks", sys.stderr), args.out / "runs" / "agreement", {}
-    seeds, options = range(args.seed, args.seed + args.seeds), QUICK if args.quick else {}
+    seeds, settings = range(args.seed, args.seed + args.seeds), FEW if args.quick else {"timing": False}
     print(f"{'task':14} {'first under each seed':60} {'first left out':>16} {'opposite claims':>18}")
     with (args.out / "agreement.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["task", "seed", "first", "best", "recommended"])
         for name in args.tasks:
             try:
-                answers[name] = asked(name, seeds, options, folder, progress)
+                answers[name] = asked(name, seeds, settings, folder, progress)
             except ValueError as error:
                 raise SystemExit(f"agreement.py: {error}") from None
             for seed, one in zip(seeds, answers[name], strict=True):

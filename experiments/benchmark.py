@@ -42,6 +42,7 @@ from importlib import import_module, metadata, util
 from pathlib import Path
 
 import numpy as np
+import options
 from rivals.jobs import BLOCK_ON_GPU, JOBS, ON_GPU, order_of, outcome_of, rows_of, start_of
 from rivals.systems import SYSTEMS, torch_optimizer, torch_ready
 
@@ -432,22 +433,12 @@ def draw(path, table, notes):
 
 
 def parse(arguments):
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n")[0], epilog=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--quick", action="store_true", help="few epochs, few jobs, one round: only to see it run")
+    parser = options.parser(__doc__, "few epochs, few jobs, one round: only to see it run")
     parser.add_argument("--jobs", nargs="+", metavar="NAME", choices=FULL["jobs"], help=f"of {' '.join(FULL['jobs'])}")
     parser.add_argument("--systems", nargs="+", metavar="NAME", choices=SYSTEMS, help=f"of {' '.join(SYSTEMS)}")
     parser.add_argument("--rounds", type=int, help="default: 7, quick 1")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="default: results/ beside this script; of a part, results/quick/")
     parser.add_argument("--child", help=argparse.SUPPRESS)
-    args = parser.parse_args(arguments)
-    part = args.quick or args.jobs or args.systems
-    args.out = args.out or Path(__file__).parent / "results" / ("quick" if part else "")
-    for name, value in (QUICK if args.quick else FULL).items():
-        if getattr(args, name, None) is None:
-            setattr(args, name, value)
+    args = options.parsed(parser, arguments, FULL, QUICK, part=("quick", "jobs", "systems"))
     if args.rounds < 1 or args.seed < 0:
         parser.error("rounds are at least 1, the seed at least 0")
     args.jobs = {title: resolve(title, args) for title in args.jobs}
@@ -482,10 +473,6 @@ def main(arguments=None):
     begun = time.perf_counter()
     if util.find_spec("sklearn") is None:
         sys.exit("there is no scikit-learn here, which has the digits: pip install -e '.[lab,rivals]'")
-    try:
-        args.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        sys.exit(f"--out {args.out}: {error.strerror}; expected a folder that can be written")
     use_all_cores()
     skip_absent(args)
     on_gpu = jax.default_backend() == "gpu"

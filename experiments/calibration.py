@@ -18,16 +18,15 @@ best set; how often the bound "at most behind" holds; how often an activation th
 found out. Draws calibration.png. Every share comes with its own Wilson interval in the file.
 """
 
-import argparse
 import csv
 import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import options
 import scipy.stats
 
 from jaxnn import Activation, get_activation, lab, moons, noisy_xor, spirals
@@ -277,20 +276,11 @@ def draw(path, results) -> None:
 
 
 def parse(arguments):
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n")[0], epilog=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--quick", action="store_true", help="four tables of moons with 150 rows: seconds")
+    parser = options.parser(__doc__, "four tables of moons with 150 rows: seconds")
     parser.add_argument("--populations", nargs="+", choices=POPULATIONS, metavar="NAME", help=", ".join(POPULATIONS))
     parser.add_argument("--rows", nargs="+", type=int, metavar="N", help="default: 150 600 2400")
     parser.add_argument("--tables", type=int, help="of each population and number of rows; default: 200")
-    parser.add_argument("--seed", type=int, default=0, help="of everything random")
-    parser.add_argument("--out", type=Path, help="default: results/ beside this script, quick: results/quick/")
-    args = parser.parse_args(arguments)
-    args.out = args.out or Path(__file__).parent / "results" / ("quick" if args.quick else "")
-    for name, value in (QUICK if args.quick else FULL).items():
-        if getattr(args, name) is None:
-            setattr(args, name, value)
+    args = options.parsed(parser, arguments, FULL, QUICK)
     if args.tables < 2 or min(args.rows) < 60:
         parser.error("tables are at least 2, rows at least 60")
     return args
@@ -300,7 +290,6 @@ def main(arguments=None):
     args = parse(arguments)
     start = time.perf_counter()
     lab.use_all_cores()
-    args.out.mkdir(parents=True, exist_ok=True)
     progress = Progress(args.tables * len(args.rows) * len(args.populations), "tables", sys.stderr)
     print(f"{'':39}activation          difference          twin    bound   best   1.5 behind")
     print("population    rows way                 covered  half-width covered  half-width falls   holds   falls  found")

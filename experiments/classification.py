@@ -11,20 +11,20 @@ activation's interval on every task, and the whole answer with its report in the
 blocks stay there, so that an interrupted run goes on where it was.
 """
 
-import argparse
 import csv
 import time
-from pathlib import Path
+
+import options
 
 from jaxnn import lab
 from jaxnn.lab import figures
 
-TASKS = ["xor", "noisy-xor", "spirals", "moons", "iris", "wine", "breast-cancer", "digits"]
-QUICK = {
+FULL = {"tasks": ["xor", "noisy-xor", "spirals", "moons", "iris", "wine", "breast-cancer", "digits"]}
+QUICK = {"tasks": ["xor", "iris"]}
+FEW = {
     "activations": ["relu", "tanh"], "learning_rates": [0.03], "epochs": 30, "repeats": 1, "seeds": 2,
     "tuning_seeds": 1,
 }  # fmt: skip
-FULL = {}
 
 
 def write_csv(path, answer):
@@ -50,17 +50,9 @@ def write_csv(path, answer):
 
 
 def parse(arguments):
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n")[0], epilog=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--quick", action="store_true", help="two tasks, two activations, one learning rate: seconds")
-    parser.add_argument("--tasks", nargs="+", metavar="NAME", help=f"default: {' '.join(TASKS)}")
-    parser.add_argument("--seed", type=int, default=0, help="of everything random")
-    parser.add_argument("--out", type=Path, help="default: results/ beside this script, quick: results/quick/")
-    args = parser.parse_args(arguments)
-    args.out = args.out or Path(__file__).parent / "results" / ("quick" if args.quick else "")
-    args.tasks = args.tasks or (["xor", "iris"] if args.quick else TASKS)
-    return args
+    parser = options.parser(__doc__, "two tasks, two activations, one learning rate: seconds")
+    parser.add_argument("--tasks", nargs="+", metavar="NAME", help=f"default: {' '.join(FULL['tasks'])}")
+    return options.parsed(parser, arguments, FULL, QUICK)
 
 
 def main(arguments=None):
@@ -69,7 +61,7 @@ def main(arguments=None):
     lab.use_all_cores()
     folder = args.out / "runs" / "classification"
     try:
-        answer = lab.compare(args.tasks, **(QUICK if args.quick else FULL), seed=args.seed, folder=folder)
+        answer = lab.compare(args.tasks, **(FEW if args.quick else {}), seed=args.seed, folder=folder)
     except ValueError as error:
         raise SystemExit(f"classification.py: {error}") from None
     print(answer)

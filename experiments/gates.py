@@ -15,7 +15,6 @@ lines, the share of separable functions, the mistakes against the bound.
 --quick stops at three inputs.
 """
 
-import argparse
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +22,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import options
 from matplotlib.figure import Figure
 
 from jaxnn.data import truth_table
@@ -94,7 +94,6 @@ def draw(results: dict[int, Census], path: Path):
     top, bottom = right.subplots(2, 1, height_ratios=[1, 2.2])
     draw_share(top, results)
     draw_mistakes(bottom, results)
-    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
 
 
@@ -138,21 +137,16 @@ def draw_mistakes(axes, results: dict[int, Census]):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, default=0, help="draws the order in which the rows are shown")
-    parser.add_argument("--quick", action="store_true", help="stop at three inputs")
-    parser.add_argument("--out", type=Path, help="default: results/ beside this script, quick: results/quick/")
-    options = parser.parse_args()
-    options.out = options.out or Path(__file__).parent / "results" / ("quick" if options.quick else "")
-    key = jax.random.key(options.seed)
-    results = {n: census(jax.random.fold_in(key, n), n) for n in ((2, 3) if options.quick else (2, 3, 4))}
+    args = options.parsed(options.parser(__doc__, "stop at three inputs"), None, {}, {})
+    key = jax.random.key(args.seed)
+    results = {n: census(jax.random.fold_in(key, n), n) for n in ((2, 3) if args.quick else (2, 3, 4))}
     print_two_inputs(results[2])
     print("\nAll functions of n inputs; mistakes and bound over the separable ones, median and maximum")
     print("n  functions  separable  A000609  certified  mistakes   max    bound     max  max ratio  seconds")
     for n, result in results.items():
         print_census(n, result)
-    draw(results, options.out / "gates.png")
-    print(f"\nfigure: {options.out / 'gates.png'}")
+    draw(results, args.out / "gates.png")
+    print(f"\nfigure: {args.out / 'gates.png'}")
 
 
 if __name__ == "__main__":

@@ -17,16 +17,15 @@ the seeds ± half the 95 % interval (Student's t). Then, on moons:
 Draws heads.png into the folder.
 """
 
-import argparse
 import sys
 import time
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import options
 
 from jaxnn import HEADS, get_dataset, get_metric, lab, mlp, spread
 from jaxnn.lab.progress import Progress
@@ -188,7 +187,6 @@ def draw(path, results, runs):
     above, below = figure.subfigures(2, 1, height_ratios=[1.5, 1])
     draw_heads(above, results)
     draw_trajectories(below, runs)
-    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
 
 
@@ -235,22 +233,13 @@ def draw_trajectories(figure, runs):
 
 
 def parse(arguments):
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n")[0], epilog=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--quick", action="store_true", help="moons only, 5 seeds, 100 steps: seconds")
+    parser = options.parser(__doc__, "moons only, 5 seeds, 100 steps: seconds")
     parser.add_argument("--tasks", nargs="+", metavar="NAME", help=f"default: {' '.join(FULL['tasks'])}")
     parser.add_argument("--width", type=int, help="hidden units; default: 16, quick 4")
     parser.add_argument("--seeds", type=int)
     parser.add_argument("--steps", type=int)
     parser.add_argument("--learning-rate", type=float, default=0.03)
-    parser.add_argument("--seed", type=int, default=0, help="of the root key")
-    parser.add_argument("--out", type=Path, help="default: results/ beside this script, quick: results/quick/")
-    args = parser.parse_args(arguments)
-    args.out = args.out or Path(__file__).parent / "results" / ("quick" if args.quick else "")
-    for name, value in (QUICK if args.quick else FULL).items():
-        if getattr(args, name) is None:
-            setattr(args, name, value)
+    args = options.parsed(parser, arguments, FULL, QUICK)
     if min(args.width, args.steps) < 1 or args.seeds < 2 or not args.learning_rate > 0:
         parser.error("width and steps are at least 1, seeds at least 2 for an interval, the learning rate above 0")
     try:

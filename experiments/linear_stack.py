@@ -12,14 +12,13 @@ over the seeds, and how far the scores of the collapsed stack, the one layer W =
 max |S − S′| / max |S|, float32, the largest over all seeds. Draws linear_stack.png into the folder.
 """
 
-import argparse
 import sys
 import time
-from pathlib import Path
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+import options
 
 from jaxnn import collapse, get_metric, lab
 from jaxnn.lab.progress import Progress
@@ -125,27 +124,17 @@ def draw(path, results, seeds):
     panels[0, -1].legend(loc="lower right", frameon=False)
     panels[1, 0].legend(loc="upper left", frameon=False, fontsize=9)
     figure.suptitle("Linear layers in a row are one linear layer; one ReLU between them is enough to make a network")
-    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
 
 
 def parse(arguments):
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n")[0], epilog=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--quick", action="store_true", help="three depths, 3 seeds, 300 steps: seconds")
+    parser = options.parser(__doc__, "three depths, 3 seeds, 300 steps: seconds")
     parser.add_argument("--depths", nargs="+", type=int, metavar="D", help="default: 1 to 8; 1 is always among them")
     parser.add_argument("--width", type=int, help="of every layer but the last; default: 16, quick 4")
     parser.add_argument("--seeds", type=int)
     parser.add_argument("--steps", type=int)
     parser.add_argument("--learning-rate", type=float, default=0.03)
-    parser.add_argument("--seed", type=int, default=0, help="of the root key")
-    parser.add_argument("--out", type=Path, help="default: results/ beside this script, quick: results/quick/")
-    args = parser.parse_args(arguments)
-    args.out = args.out or Path(__file__).parent / "results" / ("quick" if args.quick else "")
-    for name, value in (QUICK if args.quick else FULL).items():
-        if getattr(args, name) is None:
-            setattr(args, name, value)
+    args = options.parsed(parser, arguments, FULL, QUICK)
     if min(args.seeds, args.width, args.steps, *args.depths) < 1 or not args.learning_rate > 0:
         parser.error("depths, width, seeds and steps are at least 1, the learning rate above 0")
     args.depths = sorted({1, *args.depths})

@@ -13,14 +13,13 @@ The two repeats have rows in common, as train and test, so a regret is that of a
 Prints a line for each table; writes recommendation.csv and recommendation.png.
 """
 
-import argparse
 import csv
 import sys
 import time
-from pathlib import Path
 
 import jax
 import numpy as np
+import options
 
 from jaxnn import blobs, circles, lab, moons, noisy_xor, spirals
 from jaxnn.lab import comparison, judge
@@ -39,8 +38,9 @@ KINDS = {
     "blobs in 20": (blobs, {"noise": 11.0, "features": 20, "classes": 5}),
 }
 DRAWN = {f"{name} {rows}": (make, rows, settings) for name, (make, settings) in KINDS.items() for rows in (200, 800)}
-QUICK = {"activations": ("relu", "tanh", "sin"), "learning_rates": (0.01, 0.1), "seeds": 1, "tuning_seeds": 1,
-         "recipe": lab.Recipe(epochs=20), "timing": False}  # fmt: skip
+FULL, QUICK = {"tasks": [*NAMED, *DRAWN]}, {"tasks": ["iris", "moons 200"]}
+FEW = {"activations": ("relu", "tanh", "sin"), "learning_rates": (0.01, 0.1), "seeds": 1, "tuning_seeds": 1,
+       "recipe": lab.Recipe(epochs=20), "timing": False}  # fmt: skip
 
 
 def table(name, seed) -> lab.Task:
@@ -102,24 +102,16 @@ def draw(path, regret) -> None:
 
 
 def parse(arguments):
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n")[0], epilog=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--quick", action="store_true", help="two tables, three activations, few epochs: seconds")
-    parser.add_argument("--tasks", nargs="+", metavar="NAME", help=f"default: {', '.join([*NAMED, *DRAWN])}")
-    parser.add_argument("--seed", type=int, default=0, help="of everything random")
-    parser.add_argument("--out", type=Path, help="default: results/ beside this script, quick: results/quick/")
-    args = parser.parse_args(arguments)
-    args.out = args.out or Path(__file__).parent / "results" / ("quick" if args.quick else "")
-    args.tasks = args.tasks or (["iris", "moons 200"] if args.quick else [*NAMED, *DRAWN])
-    return args
+    parser = options.parser(__doc__, "two tables, three activations, few epochs: seconds")
+    parser.add_argument("--tasks", nargs="+", metavar="NAME", help=f"default: {', '.join(FULL['tasks'])}")
+    return options.parsed(parser, arguments, FULL, QUICK)
 
 
 def main(arguments=None):
     args = parse(arguments)
     start = time.perf_counter()
     lab.use_all_cores()
-    settings = comparison.checked(lab.Settings(**QUICK if args.quick else {}, seed=args.seed))
+    settings = comparison.checked(lab.Settings(**FEW if args.quick else {}, seed=args.seed))
     progress, folder, regret, told = Progress(0, "networks", sys.stderr), args.out / "runs" / "recommendation", {}, []
     print(f"{'table':18} {'taken, each half':28} regret in points: " + "  ".join(f"{rule:>11}" for rule in RULES))
     for name in args.tasks:

@@ -14,17 +14,16 @@ bound that dying at birth sets; then the width of 1 against the theorem: one uni
 activation is not monotone. Writes xor.csv, xor.png and xor_hidden.png to the folder.
 """
 
-import argparse
 import csv
 import sys
 import time
 from contextlib import suppress
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import options
 
 from jaxnn import ACTIVATIONS, Activation, fit, get_activation, lab, mlp, xor
 from jaxnn.lab.progress import Progress
@@ -219,24 +218,13 @@ def scatter(panel, points, labels):
 
 
 def parse(arguments):
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n")[0], epilog=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--quick", action="store_true", help="five activations, four widths, 200 seeds, 1,000 steps: seconds"
-    )
+    parser = options.parser(__doc__, "five activations, four widths, 200 seeds, 1,000 steps: seconds")
     parser.add_argument("--activations", nargs="+", metavar="NAME", help="default: every one with a useful gradient")
     parser.add_argument("--widths", nargs="+", type=int, metavar="H")
     parser.add_argument("--seeds", type=int)
     parser.add_argument("--steps", type=int)
     parser.add_argument("--learning-rate", type=float, default=0.03)
-    parser.add_argument("--seed", type=int, default=0, help="of the root key")
-    parser.add_argument("--out", type=Path, help="default: results/ beside this script, quick: results/quick/")
-    args = parser.parse_args(arguments)
-    args.out = args.out or Path(__file__).parent / "results" / ("quick" if args.quick else "")
-    for name, value in (QUICK if args.quick else FULL).items():
-        if getattr(args, name) is None:
-            setattr(args, name, value)
+    args = options.parsed(parser, arguments, FULL, QUICK)
     if args.seeds < 1 or min(args.widths) < 1 or args.steps < 10 or args.steps % 10 or not args.learning_rate > 0:
         parser.error("seeds and widths are at least 1, steps a multiple of 10, the learning rate above 0")
     return args
@@ -263,7 +251,6 @@ def main(arguments=None):
     widths = sorted(set(args.widths))
     results = sweep(activations, widths, args.seeds, args.steps, args.learning_rate, args.seed)
     report(activations, widths, results)
-    args.out.mkdir(parents=True, exist_ok=True)
     write_csv(args.out / "xor.csv", results)
     plot_shares(args.out / "xor.png", activations, widths, results)
     plot_hidden(args.out / "xor_hidden.png", args.seed, args.steps, args.learning_rate)

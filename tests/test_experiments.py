@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-SCRIPTS = sorted((Path(__file__).parents[1] / "experiments").glob("*.py"))
+FOLDER = Path(__file__).parents[1] / "experiments"
+SCRIPTS = sorted(path for path in FOLDER.glob("*.py") if path.stem != "options")  # what the scripts share
 
 
 def run(script, *arguments):
