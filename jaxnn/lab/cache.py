@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import os
 import platform
-import shutil
 import stat
 import sys
 import warnings
@@ -40,42 +39,36 @@ def root() -> Path | None:
     return Path(base or os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "jaxnn"
 
 
-def programs(folder: Path) -> list[Path]:
-    """The kept programs, the oldest first."""
+def programs(root: Path) -> dict[Path, int]:
+    """The kept programs with their bytes, the oldest first."""
     found = []
-    for path in folder.rglob("*-cache"):
+    for path in root.glob("*/*-cache"):
         with contextlib.suppress(OSError):  # another process may have deleted it
-            found.append((path.stat().st_mtime, path))
-    return [path for _, path in sorted(found)]
+            found.append((path.stat().st_mtime, path, path.stat().st_size))
+    return {path: size for _, path, size in sorted(found)}
 
 
-def size(folder: Path) -> int:
-    """Bytes of the kept programs and their seals."""
-    total = 0
-    for path in folder.rglob("*"):
+def delete(program: Path) -> None:
+    """Delete a kept program and its seal."""
+    for path in (program, _seal(program)):
         with contextlib.suppress(OSError):
-            total += path.stat().st_size if path.is_file() else 0
-    return total
-
-
-def clear(folder: Path) -> None:
-    """Delete every kept program."""
-    shutil.rmtree(folder, ignore_errors=True)
+            path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def used() -> Iterator[None]:
     """Find programs that earlier commands compiled, and keep those that this one compiles.
 
-    Call it after `use_all_cores`. A folder that cannot be written, or that others may write into, is not used.
+    Call it after `use_all_cores`. A folder that cannot be written, or that others may write into, is not used, nor is
+    this one where JAX has a cache already.
     """
     folder = _ready()
     if folder is None:
         yield
         return
-    for program in programs(folder):
-        if not _sealed(program):
-            _delete(program)
+    for program in programs(folder.parent):
+        if program.parent == folder and not _sealed(program):
+            delete(program)
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", SHORTEST)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
@@ -91,7 +84,7 @@ def used() -> Iterator[None]:
 
 def _ready() -> Path | None:
     """The folder for programs of this machine and these versions, made and private; None where there cannot be one."""
-    if (base := root()) is None:
+    if (base := root()) is None or jax.config.jax_compilation_cache_dir:
         return None
     # A program is machine code: not for another processor that shares the home folder.
     folder = base / hashlib.sha256(repr((versions(), machine(), platform.machine())).encode()).hexdigest()[:16]
@@ -124,20 +117,15 @@ def _sealed(program: Path) -> bool:
         return False
 
 
-def _delete(program: Path) -> None:
-    for path in (program, _seal(program)):
-        with contextlib.suppress(OSError):
-            path.unlink(missing_ok=True)
-
-
 def _keep(folder: Path) -> None:
     """Seal what this command compiled; of too much, delete the oldest."""
+    kept = programs(folder.parent)
     with contextlib.suppress(OSError):
-        for program in programs(folder):
-            if not _seal(program).exists():
+        for program in kept:
+            if program.parent == folder and not _seal(program).exists():
                 _seal(program).write_text(_digest(program))
-        excess = size(folder.parent) - LIMIT
-        for program in programs(folder.parent):
-            if excess > 0:
-                excess -= program.stat().st_size
-                _delete(program)
+    excess = sum(kept.values()) - LIMIT
+    for program, size in kept.items():
+        if excess > 0:
+            excess -= size
+            delete(program)

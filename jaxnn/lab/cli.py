@@ -254,7 +254,8 @@ def _cache(args) -> int:
         print(f"no programs are kept: {cache.SWITCH} is off")
         return 0
     if args.clear:
-        cache.clear(folder)
-    print(f"{folder}: {len(cache.programs(folder))} programs, {cache.size(folder) / 2**20:.1f} of at most "
-          f"{cache.LIMIT / 2**20:.0f} MiB")  # fmt: skip
+        for program in cache.programs(folder):
+            cache.delete(program)
+    kept = cache.programs(folder)
+    print(f"{folder}: {len(kept)} programs, {sum(kept.values()) / 2**20:.1f} of at most {cache.LIMIT / 2**20:.0f} MiB")
     return 0

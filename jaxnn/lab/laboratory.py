@@ -110,8 +110,8 @@ class Answer(Record):
                 if spelled(found := read(one)) == label:
                     return found
         with suppress(ValueError):
-            spelled(read(label))
-            return read(label)
+            spelled(found := read(label))
+            return found
         raise ValueError(f"the function {label!r} cannot be imported from here; train it where it is defined")
 
 

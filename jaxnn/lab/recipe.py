@@ -114,7 +114,8 @@ def own(name: str, function: Callable, *args) -> Any:
     try:
         return function(*args)
     except Exception as error:
-        raise ValueError(f"{name} raised {type(error).__name__}: {str(error).splitlines()[0]}") from error
+        told, *_ = str(error).split("\n")
+        raise ValueError(f"{name} raised {type(error).__name__}: {told}") from error
 
 
 def build(activation: Any, recipe: Recipe, task: Task) -> Built:

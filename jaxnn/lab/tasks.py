@@ -154,11 +154,12 @@ def rows_like(task: Task, x) -> Any:
     >>> rows_like(task("iris"), [[5.1, 3.5, 1.4, 0.2]]).shape
     (1, 4)
     """
-    missing = [name for name in task.feature_names if name not in map(str, getattr(x, "columns", task.feature_names))]
-    if missing and len(missing) < len(task.feature_names):
-        raise ValueError(f"x has no column {missing[0]!r}; expected {', '.join(task.feature_names)}")
-    if hasattr(x, "columns") and not missing:
-        x = x[[name for want in task.feature_names for name in x.columns if str(name) == want]]
+    columns = {str(column): column for column in getattr(x, "columns", ())}
+    if columns.keys() & set(task.feature_names):
+        for name in task.feature_names:
+            if name not in columns:
+                raise ValueError(f"x has no column {name!r}; expected {', '.join(task.feature_names)}")
+        x = x[[columns[name] for name in task.feature_names]]
     x = _arrays(x)
     shapes = [jax.tree.map(lambda leaf: leaf.shape[1:], one) for one in (x, task.x)]
     if shapes[0] != shapes[1]:
