@@ -316,7 +316,7 @@ ACTIVATIONS: dict[str, Activation] = {
         ),
         _row(gated.glu, "(-inf, inf)", False, inf, 1.846228545, False, inputs=2),
         _row(gated.reglu, "(-inf, inf)", False, 0, 1.414213562, False, inputs=2, kinks=_AT_ZERO),
-        _row(gated.geglu, "(-inf, inf)", False, inf, 1.533530441, False, inputs=2),
+        _row(gated.geglu, "(-inf, inf)", False, inf, 1.533530441, False, inputs=2, ulp=48),
         _row(gated.swiglu, "(-inf, inf)", False, inf, 1.67653247, False, inputs=2),
         _row(gated.bilinear, "(-inf, inf)", False, inf, 1, False, inputs=2),
         maxout(2),
