@@ -13,8 +13,8 @@ Ways: `rows and runs`, that of this package (covariance clustered by rows and by
 `corrected t` (Nadeau & Bengio 2003); `seeds on one split`, as comparisons are commonly made.
 
 Prints for each population and number of rows, and writes to calibration.csv: how often the 95 % interval of an
-activation, and of a difference of two, covers the truth, with its mean half-width; how often a twin falls out of the
-best set; how often the bound "at most behind" holds; how often an activation that truly is 1.5 points behind or more is
+activation, and of a difference of two, covers the truth, with its mean half-width; how often one of two equals (elu
+and its twin) falls out of the best set of the two; how often the bound "at most behind" holds; how often an activation that truly is 1.5 points behind or more is
 found out. Draws calibration.png. Every share comes with its own Wilson interval in the file.
 """
 
@@ -157,8 +157,9 @@ def compared(tables: Tables, measure, seed, programs):
 def judge(e, rows, seeds, train_rows) -> dict:
     """What every way says of one table: e (arms, splits, tested), seeds (arms, seeds) of one split."""
     found = inference.means(e, rows)
-    estimate, s = inference.intervals(found), found.spread
-    one = {"rows and runs": (found.value, estimate.low, estimate.high, 1.96 * s)}
+    estimate, best = inference.intervals(found), inference.best(found)
+    margins = [inference.contrast(found, i) for i in range(len(ARMS))]
+    one = {"rows and runs": (found.value, estimate.low, estimate.high, [(c.high - c.low) / 2 for c in margins])}
     runs = e.mean(2)
     for way, values, factor in (
         ("corrected t", runs, 1 / runs.shape[1] + rows.shape[1] / train_rows),
@@ -169,10 +170,10 @@ def judge(e, rows, seeds, train_rows) -> dict:
         half = t * np.sqrt(factor) * values.std(1, ddof=1)
         differences = t * np.sqrt(factor) * (values[:, None] - values).std(2, ddof=1)
         one[way] = mean, mean - half, mean + half, differences
-    best, pair = inference.best(found), [NAMES.index(name) for name in TWINS]
+    pair = [NAMES.index(name) for name in TWINS]
     return {
         "ways": one, "member": best.member, "at_most": best.at_most,
-        "twins": inference.best(found.take(pair)).member.all(),
+        "twins": inference.best(found.take(pair)).member,
     }  # fmt: skip
 
 
@@ -230,7 +231,7 @@ def summary(said) -> dict[str, dict]:
     behind = truth.max(1)[:, None] - truth
     member, at_most = (np.array([one[name] for one in said]) for name in ("member", "at_most"))
     table["rows and runs"] |= {
-        "a twin falls out": ~np.array([one["twins"] for one in said]),
+        "a twin falls out": ~np.array([one["twins"] for one in said]).ravel(),
         "the bound holds": (at_most >= behind - 1e-9).ravel(),
         "the truly best falls out": ~member[np.arange(len(said)), truth.argmax(1)],
         "1.5 points behind, found out": ~member[behind >= 0.015],

@@ -85,6 +85,12 @@ class TestMeans:
             means(values, rows)
 
 
+def of_rows(value, covariance, rows):
+    """Means whose runs all go alike."""
+    covariance = np.asarray(covariance, float)
+    return Means(np.array(value), covariance, np.zeros_like(covariance), rows, runs=10)
+
+
 REPETITIONS = 300
 ABILITY = (0.0, 0.0, 0.4)
 
@@ -139,14 +145,14 @@ class TestCoverage:
 class TestIntervals:
     def test_reduce_to_wilsons_where_every_row_is_a_run_of_its_own(self):
         """A share of independent rows with variance m(1−m)/n has Wilson's interval."""
-        m, n = np.array([0.0, 0.3, 0.98, 1.0]), 50
-        found = intervals(Means(m, np.diag(m * (1 - m) / n), rows=n, runs=10), 0.9)
-        for i, share in enumerate(m):
+        n = 5_000
+        for share in (0, 0.3, 0.98, 1):
+            found = intervals(of_rows([share], [[share * (1 - share) / n]], rows=n), 0.9)
             wilson = scipy.stats.binomtest(round(share * n), n).proportion_ci(0.9, method="wilson")
-            np.testing.assert_allclose([found.low[i], found.high[i]], wilson, atol=1e-12)
+            np.testing.assert_allclose([found.low[0], found.high[0]], wilson, atol=1e-5)
 
     def test_are_the_normal_ones_where_there_are_many_rows(self):
-        found = intervals(Means(np.array([0.6]), np.array([[1e-8]]), rows=10**8, runs=10))
+        found = intervals(of_rows([0.6], [[1e-8]], rows=10**8))
         np.testing.assert_allclose([found.low[0], found.high[0]], 0.6 + 1e-4 * NORMAL.ppf([0.025, 0.975]), atol=1e-7)
 
 
@@ -154,11 +160,10 @@ class TestContrast:
     def test_p_values_are_holms(self):
         found = means(*draw(np.random.default_rng(3), [0.0, 0.3, 0.6, -0.4, 0.1]))
         told = contrast(found, 2)
-        z = (found.value - found.value[2]) / np.where(found.spread[2] > 0, found.spread[2], 1)
         others = [0, 1, 3, 4]
-        np.testing.assert_allclose(
-            told.p_value[others], multipletests(2 * NORMAL.sf(np.abs(z[others])), method="holm")[1]
-        )
+        t = np.abs(found.value - found.value[2])[others] / found.spread[2][others]
+        p = 2 * scipy.stats.t.sf(t, found.freedom[2][others])
+        np.testing.assert_allclose(told.p_value[others], multipletests(p, method="holm")[1])
         assert told.p_value[2] == 1
         assert told.value[2] == told.low[2] == told.high[2] == 0
 
@@ -166,11 +171,46 @@ class TestContrast:
         found = means(*draw(np.random.default_rng(4), [0.0, 0.3]))
         assert contrast(found, 0, 0.5).high[1] < contrast(found, 0, 0.99).high[1]
 
+    def test_is_the_paired_t_test_where_only_runs_differ(self):
+        runs = np.random.default_rng(8).normal(0.8, 0.05, (2, 7))
+        found = means(np.repeat(runs[:, :, None], 30, axis=2), [range(30)] * 7)
+        told, test = contrast(found, 0, 0.9), scipy.stats.ttest_rel(*runs[::-1])
+        np.testing.assert_allclose(found.freedom[0, 1], 6)
+        np.testing.assert_allclose(told.p_value[1], test.pvalue)
+        np.testing.assert_allclose([told.low[1], told.high[1]], test.confidence_interval(0.9))
+        own = scipy.stats.ttest_1samp(runs[0], 0).confidence_interval(0.95)
+        np.testing.assert_allclose([intervals(found).low[0], intervals(found).high[0]], own, atol=0.01)
+
+    def test_freedom_is_welchs_where_rows_and_runs_are_two_samples(self):
+        rng = np.random.default_rng(9)
+        one, other = rng.normal(0, 1, 12), rng.normal(0, 3, 5)
+        parts = (np.diag([np.var(sample, ddof=1) / len(sample), 0]) for sample in (one, other))
+        np.testing.assert_allclose(
+            Means(np.zeros(2), *parts, rows=12, runs=5).freedom[0, 1],
+            scipy.stats.ttest_ind(one, other, equal_var=False).df,
+        )
+
 
 class TestBest:
+    def test_twins_fall_out_at_the_stated_rate_where_only_runs_differ_and_with_z_for_t_more_often(self):
+        """Of two equals the lesser leaves at one-sided 5 %, so either does in 10 %."""
+
+        def lost(freedom):
+            told = []
+            for i in range(1_000):
+                runs = np.random.default_rng(i).normal(0.8, 0.05, (2, freedom + 1))
+                told.append(
+                    not best(means(np.repeat(runs[:, :, None], 2, axis=2), [range(2)] * (freedom + 1))).member.all()
+                )
+            return np.mean(told)
+
+        assert abs(lost(9) - 0.1) < slack(0.1, 1_000)
+        few, normal = lost(3), 2 * scipy.stats.t.sf(1.645, 3)
+        assert abs(few - 0.1) < slack(0.1, 1_000) < normal - few
+
     def test_of_two_the_quantile_is_that_of_one_normal(self):
         """One leaves at z = 1.645; the bound is its difference and 1.645 standard errors."""
-        found = Means(np.array([0.9, 0.88]), np.diag([1e-4, 1e-4]), rows=100, runs=10)
+        found = of_rows([0.9, 0.88], np.diag([1e-4, 1e-4]), rows=10_000)
         told, s = best(found), np.sqrt(2e-4)
         np.testing.assert_allclose(told.at_most, [1.645 * s - 0.02, 0.02 + 1.645 * s], atol=0.03 * s)
         np.testing.assert_allclose(told.p_value, NORMAL.sf([-0.02 / s, 0.02 / s]), atol=0.01)

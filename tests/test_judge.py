@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 from simulated import simulate, toy, truth_table
 
 from jaxnn.lab import Recipe, Settings, inference, judge
@@ -231,16 +232,17 @@ def test_what_would_settle_it_settles_it():
     best = inference.best(means)
     critical = best.critical[0]
     rows, runs = inference.needed(means, 0, 1, critical)
-    of_rows = inference.Means(means.value, means.of_rows, 200, 10).spread[0, 1] ** 2
-    of_runs = means.spread[0, 1] ** 2 - of_rows
+    zero = np.zeros_like(means.covariance)
+    of_rows, of_runs = (means._replace(**{part: zero}).spread[0, 1] ** 2 for part in ("of_runs", "of_rows"))
     d = abs(means.value[0] - means.value[1])
+    t = stats.t.isf(stats.norm.sf(critical), means.freedom[0, 1])
     for needed, variance in (
         (rows, lambda n: of_rows * 200 / n + of_runs),
         (runs, lambda n: of_rows + of_runs * 10 / n),
     ):
         if np.isfinite(needed):
-            assert d / math.sqrt(variance(needed)) == pytest.approx(critical)
-            assert d / math.sqrt(variance(needed * 0.9)) < critical
+            assert d / math.sqrt(variance(needed)) == pytest.approx(t)
+            assert d / math.sqrt(variance(needed * 0.9)) < t
     assert np.isfinite(rows) or np.isfinite(runs)
 
 

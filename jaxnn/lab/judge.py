@@ -133,7 +133,8 @@ def _seeds_say(found) -> _Standing:
     runs = values.shape[1]
     value = values.mean(1)
     spread = values - value[:, None]
-    means = inference.Means(value, spread @ spread.T / max(runs * (runs - 1), 1), runs, runs)
+    of_runs = spread @ spread.T / max(runs * (runs - 1), 1)
+    means = inference.Means(value, np.zeros_like(of_runs), of_runs, runs, runs)
     real = [i for i, name in enumerate(names) if found.arms[name].kind != "reference"]
     kept = {names[i]: values[i] for i in real}
     bounds = inference.best(means.take(real), settings.rate)
