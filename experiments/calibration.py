@@ -13,9 +13,10 @@ Ways: `rows and runs`, that of this package (covariance clustered by rows and by
 `corrected t` (Nadeau & Bengio 2003); `seeds on one split`, as comparisons are commonly made.
 
 Prints for each population and number of rows, and writes to calibration.csv: how often the 95 % interval of an
-activation, and of a difference of two, covers the truth, with its mean half-width; how often one of two equals (elu
-and its twin) falls out of the best set of the two; how often the bound "at most behind" holds; how often an activation that truly is 1.5 points behind or more is
-found out. Draws calibration.png. Every share comes with its own Wilson interval in the file.
+activation, and of a difference of two, covers the truth, with its mean half-width; how often one of two equals (elu and
+its twin) falls out of the best set of the two; how often the bound "at most behind" holds; how often an activation that
+truly is 1.5 points behind or more is found out. Draws calibration.png. Every share comes with its own Wilson interval
+in the file.
 """
 
 import csv
