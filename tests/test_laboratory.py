@@ -12,7 +12,7 @@ import pytest
 
 from jaxnn import Network, lab
 from jaxnn.lab import cli, comparison, judge, laboratory, results, wording
-from jaxnn.lab.answer import from_json, to_json
+from jaxnn.lab.answer import SCHEMA, from_json, to_json
 from jaxnn.lab.tasks import rows_like
 
 QUICK = {
@@ -53,7 +53,8 @@ class TestAnswer:
 
     def test_counts_every_trial(self, answer):
         trials = answer.trials
-        assert trials.size == 3 * 5 * (2 * 1 + 2)
+        assert trials.size == 3 * 5 * (2 * 1 + 2) == answer.tasks["iris"].networks
+        assert f"{trials.size} networks" in answer.report()
         for choice in answer.tasks["iris"].choices:
             rows = trials.take(list(choice.trials))
             assert set(rows["activation"]) == {choice.name}
@@ -286,7 +287,7 @@ class TestFolder:
 
     def test_an_answer_of_another_version(self, folder, answer, tmp_path):
         (tmp_path / "answer.json").write_text(json.dumps(json.loads(to_json(answer)) | {"schema": 0}))
-        with pytest.raises(ValueError, match=r"its schema is 0, this version reads 1; run its question again"):
+        with pytest.raises(ValueError, match=rf"its schema is 0, this version reads {SCHEMA}; run its question again"):
             lab.load(tmp_path)
 
     @pytest.mark.parametrize(

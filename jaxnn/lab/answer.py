@@ -12,7 +12,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-SCHEMA = 1  # grows with every change of a field's name or meaning
+SCHEMA = 2  # grows with every change of a field's name or meaning
 
 
 @dataclass(frozen=True)
@@ -165,6 +165,7 @@ class TaskAnswer:
     test_rows: int
     splits: int
     seeds: int  # of the verdict, in each split
+    networks: int  # that were trained, those of tuning too
     metric: str  # solved, of a truth table
     network: str  # layers, as 64-64-10; or the architecture's name
     init: str

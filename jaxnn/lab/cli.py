@@ -174,7 +174,10 @@ def _say_what_is_replaced(out: Path, answer) -> None:
         return
     if before.question != answer.question:
         told = wording.command(before) or wording.call(before)
-        print(f"jaxnn: {out} held the answer to {told!r}, which is replaced (--out keeps it)", file=sys.stderr)
+        print(
+            f"jaxnn: {out} held the answer to {told!r}, which is replaced; asked again, that trains nothing anew",
+            file=sys.stderr,
+        )
 
 
 def _activations(args) -> int:

@@ -63,6 +63,7 @@ def answer(found: Comparison, first_trial: int = 0) -> TaskAnswer:
         test_rows=0 if truth_table else found.splits.test.shape[1],
         splits=len(found.splits),
         seeds=verdict.size // len(found.splits),
+        networks=sum(table.size for table in (found.tuning, found.verdict, found.again) if table is not None),
         metric="solved" if truth_table else recipe.metric,
         network=_network(built, recipe),
         init=recipe.label("init"),

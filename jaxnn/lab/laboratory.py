@@ -212,7 +212,7 @@ def compare(
     judged = {}
     for name, one in found.items():
         judged[name] = judge.answer(one, first)
-        first += _trials(one).size
+        first += judged[name].networks
     return Answer(
         schema=SCHEMA,
         question=Question(_task_names(tasks, named), _options(asked)),

@@ -56,7 +56,7 @@ def _e(text) -> str:
 def _lede(record) -> str:
     tasks = list(record.tasks.values())
     compared = max(len(task.choices) for task in tasks)
-    networks = sum(_networks(task) for task in tasks)
+    networks = sum(task.networks for task in tasks)
     what = f"{_count(compared, 'activation')} on {_count(len(tasks), 'task')}: {networks:,} networks"
     tables = any(not task.truth_table for task in tasks)
     about = f"Numbers are about <em>new rows</em>, with {record.confidence:.0%} intervals." if tables else (
@@ -65,18 +65,8 @@ def _lede(record) -> str:
     return f"{what}. {about}"
 
 
-def _networks(task) -> int:
-    tuned = len(task.choices[0].tuning.rates) * task.splits
-    return sum(choice.runs + tuned * (2 if not task.truth_table else 20) for choice in _shown(task))
-
-
 def _count(n, noun) -> str:
     return f"{n} {noun}" if n == 1 else f"{n} {noun.replace('y', 'ie') if noun.endswith('ty') else noun}s"
-
-
-def _shown(task) -> list[Choice]:
-    """All that were trained: the activations and identity."""
-    return [*task.choices, *(reference.choice for reference in task.references if reference.choice)]
 
 
 # Cards
@@ -302,17 +292,17 @@ def _learning(task, shown) -> str:
     )
     what = "Share of the seeds that solve it" if task.truth_table else "Validation rows; median of the runs"
     band = "its interval" if task.truth_table else "the middle 80 %"
-    return (
-        f'<figure><figcaption><b>Learning.</b> {what}, and {band}.</figcaption><div class="small">{maps}</div></figure>'
-    )
+    which = "the first, the recommended, the baseline and the last of the table"
+    return _figure("Learning.", f"{what}, and {band}; {which}.", f'<div class="small">{maps}</div>')
 
 
 def _details(task) -> str:
     """Everything else, closed."""
     head = ["activation", "mean loss on test rows (middle 80 %)", f"difference from {task.baseline}, points", "p",
-            "beats it with probability", "at least behind", "error rate of leaving the best", "target reached",
-            "diverged", "rates chosen", "best epoch", "trials", "formula", "source"]  # fmt: skip
-    rows = "".join(_detail(choice) for choice in _shown(task))
+            "beats it with a probability of", "at least behind", "leaves the best at an error rate of",
+            "target reached", "diverged", "rates chosen", "best epoch", "trials", "formula", "source"]  # fmt: skip
+    trained = [*task.choices, *(reference.choice for reference in task.references if reference.choice)]
+    rows = "".join(_detail(choice) for choice in trained)
     hard = ""
     if task.hard_rows:
         listed = ", ".join(f"{row.row} ({_e(row.label)}, {row.wrong:.0%})" for row in task.hard_rows)
