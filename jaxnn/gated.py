@@ -28,7 +28,8 @@ def _(primals, tangents):
     u = exp_fold(x)
     gate = jnp.where(x <= 0, u, 1) * (1 + u)
     rest = jnp.clip(x, _UNDERFLOWN, -_UNDERFLOWN) * u
-    return silu(x), dx / jnp.square(1 + u) * (gate + rest)  # σ(x) + x σ′(x), the division as in `sigmoids`
+    # σ(x) + x σ′(x), the division as in `sigmoids`; halved, the product is no larger than dx.
+    return silu(x), dx / (jnp.square(1 + u) / 2) * ((gate + rest) / 2)
 
 
 @floating
@@ -44,10 +45,22 @@ def quick_gelu(x):
 
 
 @floating
+@jax.custom_jvp
 def gelu(x):
     """x Φ(x), Φ the standard normal distribution function. Source: Hendrycks & Gimpel 2016."""
-    c = jnp.clip(x, -40, 40)  # beyond, the gate is 0 or 1; 1 + erf would lose its left tail
-    return jnp.maximum(x, -40) * (jax.lax.erfc(c * -math.sqrt(1 / 2)) / 2)
+    return jnp.maximum(x, -40) * _normal_gate(x)[1]
+
+
+@gelu.__wrapped__.defjvp
+def _(primals, tangents):
+    c, gate = _normal_gate(*primals)
+    return gelu(*primals), tangents[0] * (gate + c * jnp.exp(-c * c / 2) / math.sqrt(2 * math.pi))
+
+
+def _normal_gate(x):
+    """x cut off where the gate is 0 or 1, and the gate Φ(x); 1 + erf would lose its left tail."""
+    c = jnp.clip(x, -40, 40)
+    return c, jax.lax.erfc(c * -math.sqrt(1 / 2)) / 2
 
 
 @floating

@@ -25,6 +25,17 @@ def _miss(p, labels):
     return jnp.sum((1 - one_hot(labels, p)) * p, axis=-1)
 
 
+@jax.custom_jvp
+def _held(losses):
+    """Losses beyond the dtype as its largest number, with their own slopes."""
+    return jnp.minimum(losses, jnp.finfo(losses.dtype).max)
+
+
+@_held.defjvp
+def _(primals, tangents):
+    return _held(*primals), tangents[0]
+
+
 @remembered
 def with_label_smoothing(head: str | Head = "softmax", alpha: float = 0.1) -> Head:
     """The head with its loss averaged over smoothed labels: (1 − α) L(z, y) + α/K Σₖ L(z, k).
@@ -45,10 +56,10 @@ def with_label_smoothing(head: str | Head = "softmax", alpha: float = 0.1) -> He
         classes = jax.eval_shape(head.probabilities, scores).shape[-1]
         every = jax.lax.broadcasted_iota(labels.dtype, (classes, *labels.shape), 0)
         losses = jax.vmap(head.loss, (None, 0), -1)(scores, every)
-        possible = losses < jnp.inf
+        possible = scores > -jnp.inf if scores.shape == losses.shape else losses < jnp.inf
         share = 1 / jnp.maximum(jnp.sum(possible, axis=-1, keepdims=True, dtype=losses.dtype), 1)
-        mean = jnp.sum(jnp.where(possible, losses, 0) * share, axis=-1)
-        return (1 - alpha) * head.loss(scores, labels) + alpha * mean
+        mean = jnp.sum(jnp.where(possible, _held(losses), 0) * share, axis=-1)
+        return alpha * mean + ((1 - alpha) * head.loss(scores, labels) if alpha < 1 else 0)
 
     return _with_loss(
         head, "label_smoothing", loss, f"(1 − α) L(z, y) + α/K Σₖ L(z, k), α = {alpha}", "Szegedy et al. 2016"

@@ -124,9 +124,17 @@ def xielu(x, positive, negative, beta=0.5):
 
 
 @floating
+@jax.custom_jvp
 def softplus(x, beta=1.0):
     """log(1 + e^(βx)) / β. Source: Dugas et al. 2001."""
     return relu(x) + jnp.log1p(jnp.exp(_fold(beta * x))) / beta
+
+
+@softplus.__wrapped__.defjvp
+def _(primals, tangents):
+    (x, beta), (dx, dbeta) = primals, tangents
+    value, slope = softplus(x, beta), sigmoid(beta * x)
+    return value, slope * dx + (x * slope - value) / beta * dbeta
 
 
 @floating

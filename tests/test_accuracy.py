@@ -57,7 +57,7 @@ WALKED, DEFINITIONS = zip(*(line for activation in EVERY for line in lines(activ
 
 
 def inputs(dtype) -> np.ndarray:
-    """All numbers of a 16-bit type, as many of float32, a grid of float64.
+    """All numbers of a 16-bit type, twice as many of float32 (every exponent, and densely near 0), a grid of float64.
 
     1 in place of NaN, infinities and what XLA may flush to 0.
     """
@@ -66,7 +66,9 @@ def inputs(dtype) -> np.ndarray:
         return np.concatenate([-x, x])
     bits = np.arange(2**16)
     single = (bits * 2**16 + 12345).astype(np.uint32)
-    x = single.view(dtype) if dtype == jnp.float32 else bits.astype(np.uint16).view(dtype)
+    x = bits.astype(np.uint16).view(dtype)
+    if dtype == jnp.float32:
+        x = np.concatenate([single.view(dtype), np.linspace(-10, 10, 2**16, dtype=dtype)])
     with np.errstate(invalid="ignore"):
         wide = x.astype(np.float64)
     normal = np.isfinite(wide) & ((np.abs(wide) >= float(jnp.finfo(dtype).tiny)) | (wide == 0))
@@ -202,6 +204,40 @@ def assert_within_bound(activation, dtype, results):
     assert max(reverse, forward) <= SLOPE
 
 
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16], ids=lambda dtype: dtype.__name__)
+@pytest.mark.parametrize("activation", [one for one in EVERY if one.inputs == 2], ids=lambda a: a.name)
+def test_gated_units_have_both_slopes_wherever_their_inputs_lie(activation, dtype):
+    """a may be as large as b: what the gate multiplies must not overflow on the way back."""
+    ends = np.array([1, 1e-3, 1e-10, 2e-38]) * float(jnp.finfo(dtype).max)
+    a, b = np.meshgrid(*[[*-ends, -3, -0.75, 0, 1, *ends]] * 2)
+    z = jnp.asarray(np.stack([a.ravel(), b.ravel()], -1), dtype)
+
+    def slopes(z):
+        def fn(z):
+            return activation.fn(z)[..., 0]
+
+        ways = jax.jacrev(fn), jax.jacfwd(fn)
+        return [jax.vmap(way)(z) for way in ways]
+
+    with jax.enable_x64(True):
+        exact = np.asarray(jax.jit(slopes)(z.astype(jnp.float64))[0])
+    held = np.abs(exact) < float(jnp.finfo(dtype).max)
+    for found in jax.jit(slopes)(z):
+        close = np.isclose(
+            np.asarray(found, float), exact, rtol=2e-5 + float(jnp.finfo(dtype).eps), atol=float(jnp.finfo(dtype).tiny)
+        )
+        assert (close | ~held).all()
+
+
+@pytest.mark.parametrize("activation", EVERY, ids=lambda a: a.name)
+def test_a_function_goes_into_every_transformation_as_it_is(activation):
+    """JAX holds what it compiles by a weak reference."""
+    x, params = jnp.ones(6), [jnp.float32(value) for _, value in activation.params]
+    shape = jax.eval_shape(activation.fn, x, *params)
+    for way in (jax.jit, jax.checkpoint):
+        chex.assert_equal_shape([shape, way(activation.fn)(x, *params)])
+
+
 @pytest.mark.parametrize(
     ("name", "old", "dtype"),
     [
@@ -331,6 +367,26 @@ def test_a_masked_class_is_as_if_it_were_not_there():
     for head in ALL_HEADS:
         if len(masked(head)[0]) == 4:
             np.testing.assert_allclose(head.loss(z, y), head.loss(z[jnp.array([0, 2, 3])], jnp.array(1)), rtol=1e-6)
+
+
+def test_a_label_without_a_say_may_be_masked():
+    z, others = jnp.array([0.3, -jnp.inf, -1.2, 2.0]), jnp.array([0, 2, 3])
+    head = losses.with_label_smoothing("softmax", 1.0)
+    value, slope = jax.value_and_grad(head.loss)(z, jnp.array(1))
+    expected, of_others = jax.value_and_grad(lambda z: -jnp.mean(jax.nn.log_softmax(z)))(z[others])
+    np.testing.assert_allclose(value, expected, rtol=1e-6)
+    np.testing.assert_allclose(slope[others], of_others, atol=1e-6)
+    assert slope[1] == 0
+
+
+def test_a_loss_beyond_the_dtype_is_not_one_of_a_masked_class():
+    """Smoothing takes the mean over all classes that are possible."""
+    head = losses.with_label_smoothing("softmax", 0.1)
+    less, more = (jnp.array([-far, far, far]) for far in (1.5e38, 3e38))
+    assert 1e37 <= head.loss(less, jnp.array(1)) <= head.loss(more, jnp.array(1)) < jnp.inf
+    with jax.enable_x64(True):
+        exact = jax.grad(head.loss)(more.astype(float), jnp.array(1))
+    np.testing.assert_allclose(jax.grad(head.loss)(more, jnp.array(1)), exact, rtol=1e-6)
 
 
 @pytest.mark.parametrize(("dtype", "far"), [(jnp.float32, 3e38), (jnp.float16, 6e4)])
