@@ -22,7 +22,7 @@ in the file.
 import csv
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -95,10 +95,13 @@ WAYS = ("rows and runs", "corrected t", "naive t", "seeds on one split")
 class Tables(lab.Splits):
     """Splits of stacked tables as they are: the populations are of size one, and fresh rows need no other scale."""
 
+    fresh: tuple | None = None  # x and y, to be tested on in place of the table's
+
     def parts(self, split):
         """The rows of a split."""
         x, y = self.task.x.astype(np.float32), self.task.y
-        return lab.Parts(*((x[rows[split]], y[rows[split]]) for rows in (self.train, self.validation, self.test)))
+        train, validation, test = ((x[r[split]], y[r[split]]) for r in (self.train, self.validation, self.test))
+        return lab.Parts(train, validation, self.fresh or test)
 
 
 def right(built, params, x, y):
@@ -114,25 +117,22 @@ def tuned(run):
     return {"validation": run.best_metric, "loss": run.history.validation_loss[-1]}
 
 
-def on_fresh(x, y):
-    """What is measured for the truth: the share of right fresh rows, 200 at a time: a block's fit in the cache."""
+def share(built, run, parts):
+    """The truth: the share of right rows, 200 at a time: a block's fit in the cache."""
+    x, y = parts.test
     parts = x.reshape(-1, 200, x.shape[1]), y.reshape(-1, 200)
-
-    def measure(built, run, _):
-        found = jax.lax.map(lambda part: right(built, run.best_params, *part), parts)
-        return tuned(run) | {"right": jnp.mean(found.astype(jnp.float32))}
-
-    return measure
+    found = jax.lax.map(lambda part: right(built, run.best_params, *part), parts)
+    return tuned(run) | {"right": jnp.mean(found.astype(jnp.float32))}
 
 
-def compared(tables: Tables, measure, seed, programs):
+def compared(tables: Tables, seed, programs, measure=tested, fresh=None):
     """Every activation tuned in every split, then trained on seeds of its own: measured, (arms, splits, seeds, ...)."""
     splits, rows = len(tables), tables.train_rows
     epochs = -(-STEPS // (rows // 32))
     every = max(1, epochs // 4)
     recipe = lab.Recipe(hidden=(32,), batch_size=32, epochs=epochs // every * every, evaluate_every=every)
 
-    def sweep(split, rates, first):
+    def sweep(split, rates, first, tables=tables, measure=tested):
         """`rates` (arms, trials), seeds of each arm's own."""
         groups = [
             lab.Group("table", arm, recipe, {
@@ -151,7 +151,8 @@ def compared(tables: Tables, measure, seed, programs):
     means, others = (tried[name].reshape(len(ARMS), splits, len(RATES)) for name in ("validation", "loss"))
     best = np.array([[first_best(m, o) for m, o in zip(*arm, strict=True)] for arm in zip(means, others, strict=True)])
     rates = np.repeat(np.array(RATES)[best], SEEDS, axis=1)
-    found = sweep(np.repeat(np.arange(splits), SEEDS), rates, 2 * splits * len(RATES))["right"]
+    first, judged = 2 * splits * len(RATES), replace(tables, fresh=fresh)
+    found = sweep(np.repeat(np.arange(splits), SEEDS), rates, first, judged, measure)["right"]
     return found.reshape(len(ARMS), splits, SEEDS, *found.shape[2:]), np.array(RATES)[best], sweep
 
 
@@ -191,17 +192,19 @@ def tables_of(population, rows, numbers, seed, deal):
 
 def run(population, rows, tables, seed, progress) -> list[dict]:
     """What every way says of every table, with the truth."""
-    fresh, labels = POPULATIONS[population](jax.random.fold_in(jax.random.key(seed), 999_999), FRESH)
-    truth, programs, said = on_fresh(jnp.asarray(fresh, jnp.float32), jnp.asarray(labels)), {}, []
+    programs, said = {}, []
     for start in range(0, tables, AT_ONCE):
         numbers = range(start, min(start + AT_ONCE, tables))
         here = tables_of(population, rows, numbers, seed, 0)
-        e, rates, sweep = compared(here, tested, seed, programs)
+        e, rates, sweep = compared(here, seed, programs)
         e = e.mean(2).reshape(len(ARMS), len(numbers), SPLITS, -1)
         one = np.repeat(np.arange(len(numbers)) * SPLITS, SPLITS)  # the first split of each table, under ten seeds
         seeds = sweep(one, np.repeat(rates[:, ::SPLITS], SPLITS, axis=1), 10**6)["right"].mean(2)
         seeds = seeds.reshape(len(ARMS), len(numbers), SPLITS)
-        true, *_ = compared(tables_of(population, rows, numbers, seed, 1), truth, seed + 1, programs)
+        # Others for every few tables: one draw's own error, a third of a point, would be in every cell of a line.
+        x, y = POPULATIONS[population](jax.random.fold_in(jax.random.key(seed), 999_999 - start), FRESH)
+        again, fresh = tables_of(population, rows, numbers, seed, 1), (x.astype(np.float32), y)
+        true, *_ = compared(again, seed + 1, programs, share, fresh)
         true = true.mean(2).reshape(len(ARMS), len(numbers), SPLITS)
         tested_rows = here.test.reshape(len(numbers), SPLITS, -1)
         for i in range(len(numbers)):
