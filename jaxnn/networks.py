@@ -162,7 +162,8 @@ class MLP:
             deviations.append(np.asarray(std, self.dtype))
             parts = self.layers[i] if i < len(self.layers) else ()
             own.append([np.full(p.units, value, self.dtype) for p in parts for _, value in p.activation.params])
-        return _drawn(self.initializer.draw, self.shapes, self.dtype, key, deviations, own)
+        drawn = _drawn(self.initializer.draw, self.shapes, self.dtype, key, deviations)
+        return tuple(Layer(*affine, tuple(map(jnp.asarray, params))) for affine, params in zip(drawn, own, strict=True))
 
     def apply(self, params, x, key=None) -> jax.Array:
         """Scores S: A₀ = X, H = A W + b, A = φ(H) for every hidden layer, S = A W + b.
@@ -281,11 +282,11 @@ class MLP:
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
-def _drawn(draw, shapes, dtype, key, deviations, own) -> tuple[Layer, ...]:
-    """The layers, drawn by one program for all activations, which differ in the deviations."""
+def _drawn(draw, shapes, dtype, key, deviations) -> tuple[tuple[jax.Array, jax.Array], ...]:
+    """Weights and biases, drawn by one program for all activations, which differ in the deviations."""
     return tuple(
-        Layer(draw(jax.random.fold_in(key, i), shape, dtype) * std, jnp.zeros(shape[1], dtype), tuple(params))
-        for i, (shape, std, params) in enumerate(zip(shapes, deviations, own, strict=True))
+        (draw(jax.random.fold_in(key, i), shape, dtype) * std, jnp.zeros(shape[1], dtype))
+        for i, (shape, std) in enumerate(zip(shapes, deviations, strict=True))
     )
 
 

@@ -17,6 +17,7 @@ from jaxnn.training import train_step
 
 ROUNDS = 7
 STEPS = 2_000  # of a round, at most: so many that a call's own cost does not count
+TOGETHER = 16  # networks in a program, at most
 
 
 def step_seconds(
@@ -34,30 +35,56 @@ def step_seconds(
       (ROUNDS,) seconds of each, ascending.
     """
     order = None if order is None else order[:STEPS]
-    compiled = compile_ahead(networks, lambda name: _program(*networks[name], parts, order, key))
-    with closing(compiled):
-        programs = dict(compiled)
-    rounds = [[_seconds(program) for program in programs.values()] for _ in range(ROUNDS + 1)]
+    programs = _programs(networks, (*jax.tree.map(jnp.asarray, parts.train), order), key)
+    rounds = [[_seconds(programs[name]) for name in networks] for _ in range(ROUNDS + 1)]
     steps = STEPS if order is None else len(order)
     seconds = np.sort(np.array(rounds[1:]), axis=0) / steps  # the first is for warming up
-    return dict(zip(programs, seconds.T, strict=True))
+    return dict(zip(networks, seconds.T, strict=True))
 
 
-def _program(built, recipe, rate, parts, order, key):
-    """Many steps of a network, compiled; a function without arguments."""
-    optimizer = recipe.make_optimizer(learning_rate=rate)
+def _programs(networks, rows, key) -> dict:
+    """By name many steps of a network, a function without arguments; networks of the same shapes share a program."""
+    alike = {}
+    for name, network in networks.items():
+        shapes = jax.eval_shape(partial(_start, network), key)
+        alike.setdefault((jax.tree.structure(shapes), *jax.tree.leaves(shapes)), []).append(name)
+    groups = [names[i : i + TOGETHER] for names in alike.values() for i in range(0, len(names), TOGETHER)]
+    starts = {name: _start(networks[name], key) for name in networks}
+    compiled = compile_ahead(groups, lambda names: _program([networks[n] for n in names], *starts[names[0]], *rows))
+    with closing(compiled):
+        return {
+            name: partial(program, np.int32(which), *starts[name], *rows)
+            for names, program in compiled
+            for which, name in enumerate(names)
+        }
+
+
+def _start(network, key):
+    """Parameters and the optimizer's state."""
+    built, recipe, rate = network
     params = built.network.init(key)
-    state, (x, y) = optimizer.init(params), jax.tree.map(jnp.asarray, parts.train)
+    return params, recipe.make_optimizer(learning_rate=rate).init(params)
 
-    def steps(params, state, x, y, order):
-        def step(carry, rows):
-            batch = (x, y) if rows is None else jax.tree.map(lambda leaf: leaf[rows], (x, y))
-            return train_step(built.network, built.head.loss, optimizer, *carry, *batch)[:2], None
 
-        return lax.scan(step, (params, state), order, length=STEPS if order is None else None)[0]
+def _program(several, *arguments):
+    """Many steps of one of several networks of the same shapes: compiled together in a fourth of the time."""
 
-    arguments = (params, state, x, y, order)
-    return partial(jax.jit(steps).lower(*arguments).compile(), *arguments)
+    def steps(built, recipe, rate):
+        optimizer = recipe.make_optimizer(learning_rate=rate)
+
+        def run(params, state, x, y, order):
+            def step(carry, rows):
+                batch = (x, y) if rows is None else jax.tree.map(lambda leaf: leaf[rows], (x, y))
+                return train_step(built.network, built.head.loss, optimizer, *carry, *batch)[:2], None
+
+            return lax.scan(step, (params, state), order, length=STEPS if order is None else None)[0]
+
+        return run
+
+    def step(which, *arguments):
+        return lax.switch(which, [steps(*one) for one in several], *arguments)
+
+    return jax.jit(step).lower(np.int32(0), *arguments).compile()
 
 
 def _seconds(program) -> float:
