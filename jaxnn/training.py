@@ -302,6 +302,7 @@ def _optimizer(static, scalars):
         ) from error
 
 
+@partial(jax.jit, static_argnames=("rows", "epochs", "batch_size"))
 def row_order(key, rows: int, epochs: int, batch_size: int) -> jax.Array:
     """The row numbers of every step: each epoch is a permutation of the rows, cut into batches.
 

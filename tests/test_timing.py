@@ -32,7 +32,7 @@ def test_each_is_trained_by_its_own_activation_and_rate(iris):
         state = optimizer.init(params)
         for rows in order:
             params, state, _ = train_step(built.network, built.head.loss, optimizer, params, state, x[rows], y[rows])
-        for found, expected in zip(jax.tree.leaves(programs[name]()[0]), jax.tree.leaves(params), strict=True):
+        for found, expected in zip(jax.tree.leaves(programs[name]()), jax.tree.leaves(params), strict=True):
             np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6, err_msg=name)
 
 

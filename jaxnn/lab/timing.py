@@ -44,26 +44,18 @@ def step_seconds(
 
 def _programs(networks, rows, key) -> dict:
     """By name many steps of a network, a function without arguments; networks of the same shapes share a program."""
-    alike = {}
-    for name, network in networks.items():
-        shapes = jax.eval_shape(partial(_start, network), key)
-        alike.setdefault((jax.tree.structure(shapes), *jax.tree.leaves(shapes)), []).append(name)
+    starts, alike = {name: built.network.init(key) for name, (built, _, _) in networks.items()}, {}
+    for name, params in starts.items():
+        leaves, tree = jax.tree.flatten(params)
+        alike.setdefault((tree, *map(jax.typeof, leaves)), []).append(name)
     groups = [names[i : i + TOGETHER] for names in alike.values() for i in range(0, len(names), TOGETHER)]
-    starts = {name: _start(networks[name], key) for name in networks}
-    compiled = compile_ahead(groups, lambda names: _program([networks[n] for n in names], *starts[names[0]], *rows))
+    compiled = compile_ahead(groups, lambda names: _program([networks[n] for n in names], starts[names[0]], *rows))
     with closing(compiled):
         return {
-            name: partial(program, np.int32(which), *starts[name], *rows)
+            name: partial(program, np.int32(which), starts[name], *rows)
             for names, program in compiled
             for which, name in enumerate(names)
         }
-
-
-def _start(network, key):
-    """Parameters and the optimizer's state."""
-    built, recipe, rate = network
-    params = built.network.init(key)
-    return params, recipe.make_optimizer(learning_rate=rate).init(params)
 
 
 def _program(several, *arguments):
@@ -72,12 +64,13 @@ def _program(several, *arguments):
     def steps(built, recipe, rate):
         optimizer = recipe.make_optimizer(learning_rate=rate)
 
-        def run(params, state, x, y, order):
+        def run(params, x, y, order):
             def step(carry, rows):
                 batch = (x, y) if rows is None else jax.tree.map(lambda leaf: leaf[rows], (x, y))
                 return train_step(built.network, built.head.loss, optimizer, *carry, *batch)[:2], None
 
-            return lax.scan(step, (params, state), order, length=STEPS if order is None else None)[0]
+            start = params, optimizer.init(params)
+            return lax.scan(step, start, order, length=STEPS if order is None else None)[0][0]
 
         return run
 
