@@ -233,9 +233,8 @@ def test_gated_units_have_both_slopes_wherever_their_inputs_lie(activation, dtyp
 def test_a_function_goes_into_every_transformation_as_it_is(activation):
     """JAX holds what it compiles by a weak reference."""
     x, params = jnp.ones(6), [jnp.float32(value) for _, value in activation.params]
-    shape = jax.eval_shape(activation.fn, x, *params)
-    for way in (jax.jit, jax.checkpoint):
-        chex.assert_equal_shape([shape, way(activation.fn)(x, *params)])
+    shapes = [jax.eval_shape(way, x, *params) for way in (activation.fn, jax.jit(activation.fn))]
+    chex.assert_trees_all_equal_shapes_and_dtypes(*shapes, jax.eval_shape(jax.checkpoint(activation.fn), x, *params))
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,8 @@ def test_each_is_trained_by_its_own_activation_and_rate(iris):
     x, y = map(jnp.asarray, parts.train)
     programs = timing._programs(networks, (x, y, order), KEY)
     assert set(programs) == set(NAMES)
-    for name, (built, recipe, rate) in networks.items():
+    for name in ("relu", "prelu", "sin"):
+        built, recipe, rate = networks[name]
         optimizer = recipe.make_optimizer(learning_rate=rate)
         params = built.network.init(KEY)
         state = optimizer.init(params)
